@@ -1,0 +1,9 @@
+// All of libprobe.
+#pragma once
+
+#include <libprobe/batch.hpp>
+#include <libprobe/error.hpp>
+#include <libprobe/listing.hpp>
+#include <libprobe/location.hpp>
+#include <libprobe/probe.hpp>
+#include <libprobe/registers.hpp>

@@ -1,0 +1,44 @@
+// Names <-> addresses of the running process. Knows no patching and no CPU beyond what arch.hpp tells.
+//
+// Everything here may block (its own lock, the loader's), allocates, and runs on any thread outside handlers.
+#pragma once
+
+#include <cstdint>
+#include <libprobe/location.hpp>
+#include <optional>
+#include <string>
+
+#include "os/result.hpp"
+
+namespace libprobe::symbols {
+
+/// Code of one function: [start, end).
+struct extent {
+  std::uintptr_t start = 0;
+  std::uintptr_t end = 0;
+};
+
+struct description {
+  std::string module;  // file name without folders; empty for anonymous memory
+  std::string symbol;  // demangled where it is C++; empty when no symbol covers the address
+  std::uintptr_t offset = 0;
+};
+
+/// The address that a location names. On failure `detail` says more: the name, the candidates.
+result<std::uintptr_t> resolve(const location& where, std::string& detail);
+
+/// The function around an address: from the symbol tables, else from the unwind tables (.eh_frame).
+/// Nothing when neither knows.
+std::optional<extent> function_at(std::uintptr_t address);
+
+/// True if the address belongs to a loaded module (as opposed to anonymous or file memory mapped by the program).
+bool in_module(std::uintptr_t address);
+
+/// The nearest symbol at or below the address, for people to read.
+description describe(std::uintptr_t address);
+
+/// errc::ok where a probe may be placed, else not_executable or denied_address: libprobe's own text, what its
+/// hit path calls, the vDSO, signal-return stubs, restartable sequences, shared file mappings.
+errc probeable(std::uintptr_t address);
+
+}  // namespace libprobe::symbols
