@@ -1,0 +1,120 @@
+// Signal frames: the interrupted registers in and out, and what kind of trap it was.
+#include <asm/sigcontext.h>
+
+#include <cstring>
+
+#include "arch/arch.hpp"
+
+extern "C" {
+bool libprobe_guarded_load(std::uintptr_t from, std::uint64_t* to);
+extern const char libprobe_guarded_access[];
+extern const char libprobe_guarded_exit[];
+}
+
+namespace libprobe::arch {
+
+namespace {
+
+constexpr std::uint64_t trap_flag = 0x100;
+constexpr std::uint64_t avx_component = 4;
+// Offsets in the XSAVE area, Intel SDM vol. 1, 13.4.
+constexpr std::size_t xmm_offset = 160;
+constexpr std::size_t sw_reserved_offset = 464;
+constexpr std::size_t xstate_bv_offset = 512;
+constexpr std::size_t ymm_upper_offset = 576;
+
+bool has_xsave_area(const _fpx_sw_bytes& software) noexcept { return software.magic1 == FP_XSTATE_MAGIC1; }
+
+const _fpx_sw_bytes& software_bytes(const ucontext_t& context) noexcept {
+  return *reinterpret_cast<const _fpx_sw_bytes*>(reinterpret_cast<const std::byte*>(context.uc_mcontext.fpregs) +
+                                                 sw_reserved_offset);
+}
+
+bool shadow_stack_in_use() noexcept {
+  std::uint64_t pointer = 0;
+  asm volatile("rdsspq %0" : "+r"(pointer));  // a no-op that leaves 0 where there is none
+  return pointer != 0;
+}
+
+}  // namespace
+
+void load(registers& regs, ucontext_t& context) noexcept {
+  const auto& g = context.uc_mcontext.gregs;
+  const auto get = [&g](int index) { return static_cast<std::uint64_t>(g[index]); };
+  regs.rax = get(REG_RAX);
+  regs.rbx = get(REG_RBX);
+  regs.rcx = get(REG_RCX);
+  regs.rdx = get(REG_RDX);
+  regs.rsi = get(REG_RSI);
+  regs.rdi = get(REG_RDI);
+  regs.rbp = get(REG_RBP);
+  regs.rsp = get(REG_RSP);
+  regs.r8 = get(REG_R8);
+  regs.r9 = get(REG_R9);
+  regs.r10 = get(REG_R10);
+  regs.r11 = get(REG_R11);
+  regs.r12 = get(REG_R12);
+  regs.r13 = get(REG_R13);
+  regs.r14 = get(REG_R14);
+  regs.r15 = get(REG_R15);
+  regs.rip = get(REG_RIP);
+  regs.rflags = get(REG_EFL);
+  auto* area = reinterpret_cast<std::byte*>(context.uc_mcontext.fpregs);
+  regs.xmm_ = area + xmm_offset;
+  const auto& software = software_bytes(context);
+  const bool xsave = has_xsave_area(software);
+  regs.xstate_in_use_ = xsave ? reinterpret_cast<std::uint64_t*>(area + xstate_bv_offset) : nullptr;
+  regs.ymm_upper_ = xsave && (software.xfeatures & avx_component) != 0 ? area + ymm_upper_offset : nullptr;
+}
+
+void store(const registers& regs, ucontext_t& context) noexcept {
+  auto& g = context.uc_mcontext.gregs;
+  const auto set = [&g](int index, std::uint64_t value) { g[index] = static_cast<greg_t>(value); };
+  set(REG_RAX, regs.rax);
+  set(REG_RBX, regs.rbx);
+  set(REG_RCX, regs.rcx);
+  set(REG_RDX, regs.rdx);
+  set(REG_RSI, regs.rsi);
+  set(REG_RDI, regs.rdi);
+  set(REG_RBP, regs.rbp);
+  set(REG_RSP, regs.rsp);
+  set(REG_R8, regs.r8);
+  set(REG_R9, regs.r9);
+  set(REG_R10, regs.r10);
+  set(REG_R11, regs.r11);
+  set(REG_R12, regs.r12);
+  set(REG_R13, regs.r13);
+  set(REG_R14, regs.r14);
+  set(REG_R15, regs.r15);
+  set(REG_RIP, regs.rip);
+  set(REG_EFL, regs.rflags);
+}
+
+std::uintptr_t breakpoint_address(const siginfo_t& info, const ucontext_t& context) noexcept {
+  // The kernel raises SIGTRAP for int3 with SI_KERNEL; every other source has its own code.
+  if (info.si_code != SI_KERNEL) return 0;
+  return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RIP]) - sizeof breakpoint;
+}
+
+bool is_single_step(const siginfo_t& info) noexcept { return info.si_code == TRAP_TRACE; }
+
+void set_single_step(registers& regs, bool on) noexcept {
+  regs.rflags = on ? regs.rflags | trap_flag : regs.rflags & ~trap_flag;
+}
+
+bool fix_guarded_load(ucontext_t& context) noexcept {
+  auto& ip = context.uc_mcontext.gregs[REG_RIP];
+  if (ip != reinterpret_cast<greg_t>(libprobe_guarded_access)) return false;
+  ip = reinterpret_cast<greg_t>(libprobe_guarded_exit);
+  return true;
+}
+
+bool guarded_load(std::uintptr_t from, std::uint64_t& to) noexcept { return libprobe_guarded_load(from, &to); }
+
+bool can_resume(const ucontext_t& context) noexcept {
+  constexpr int autodisarm = static_cast<int>(SS_AUTODISARM);  // only sigreturn re-arms such an alternate stack
+  return context.uc_mcontext.fpregs != nullptr && has_xsave_area(software_bytes(context)) &&
+         (context.uc_stack.ss_flags & autodisarm) == 0 && !shadow_stack_in_use();
+}
+
+}  // namespace libprobe::arch

@@ -1,0 +1,64 @@
+// A probed instruction's plan (what the hit path reads) and the shape of its code slot.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "instruction.hpp"
+
+namespace libprobe::arch {
+
+/// The plan for one displaced instruction. Immutable once its site is published.
+struct displaced {
+  enum class method : std::uint8_t {
+    emulate,  // its effect is computed in the trap handler; no slot
+    copy,     // its relocated copy runs in a slot, which jumps back or traps again
+    step,     // its copy runs under the trap flag
+  };
+  enum class operation : std::uint8_t {
+    none,
+    nop,
+    push_register, push_immediate, pop_register, push_flags, pop_flags, leave,
+    move_register, move_immediate, load_address,
+    add_, or_, adc_, sbb_, and_, sub_, xor_, cmp_, test_,  // in the order of the ModRM group 1 numbers
+    call_relative, jump_relative, jump_condition, loop_not_zero, loop_zero, loop, jump_rcx_zero,
+    call_register, jump_register, call_memory, jump_memory,
+    ret,
+  };
+  static constexpr std::uint8_t no_register = 0xff;
+  static constexpr std::uint8_t rip_base = 0xfe;
+
+  method how = method::copy;
+  operation what = operation::none;
+  std::uint8_t width = 0;  // operand bytes: 1, 2, 4, 8
+  bool legacy_byte_registers = false;  // no REX: byte registers 4..7 are ah, ch, dh, bh
+  bool short_address = false;          // 67: addresses and rcx count in 32 bits
+  bool through_fs = false;
+  std::uint8_t to = no_register;    // destination
+  std::uint8_t from = no_register;  // source; no_register: `value`
+  std::uint8_t base = no_register;  // memory operand: base + index * 2^scale + value
+  std::uint8_t index = no_register;
+  std::uint8_t scale = 0;
+  std::uint8_t condition = 0;  // the low four bits of a jcc opcode
+  std::uint8_t length = 0;
+  std::uint8_t original[max_instruction_length] = {};
+  std::int64_t value = 0;  // immediate, displacement, or a direct branch's target
+};
+
+/// Slots are cut from pages in units; a scratch-register copy takes two.
+inline constexpr std::size_t slot_unit = 64;
+
+/// Where things lie in a slot. Part one runs the copy and jumps back, part two runs it and ends in a breakpoint.
+struct slot_layout {
+  std::uint8_t units = 1;
+  std::uint8_t part_two = 0;  // offset
+  std::uint8_t body = 0;      // offset of the relocated instruction inside a part
+  std::uint8_t length = 0;    // of the relocated instruction
+  std::uint8_t after = 0;     // offset, inside a part, of the code that leaves the slot
+  std::uint8_t original_length = 0;
+  std::uint8_t scratch = displaced::no_register;  // saved below the red zone while the body runs
+
+  [[nodiscard]] std::size_t breakpoint() const noexcept { return std::size_t{part_two} + after; }
+};
+
+}  // namespace libprobe::arch

@@ -1,0 +1,115 @@
+// Where the kernel enters libprobe, and how it leaves again without sigreturn.
+
+#define UC_GREGS 40                 /* offsetof(ucontext_t, uc_mcontext.gregs) */
+#define GREG(n) (UC_GREGS + 8 * (n))
+#define R8_ GREG(0)
+#define R9_ GREG(1)
+#define R10_ GREG(2)
+#define R11_ GREG(3)
+#define R12_ GREG(4)
+#define R13_ GREG(5)
+#define R14_ GREG(6)
+#define R15_ GREG(7)
+#define RDI_ GREG(8)
+#define RSI_ GREG(9)
+#define RBP_ GREG(10)
+#define RBX_ GREG(11)
+#define RDX_ GREG(12)
+#define RAX_ GREG(13)
+#define RCX_ GREG(14)
+#define RSP_ GREG(15)
+#define RIP_ GREG(16)
+#define EFL_ GREG(17)
+#define FPREGS_ GREG(23)            /* offsetof(ucontext_t, uc_mcontext.fpregs) */
+#define SW_XFEATURES 472            /* in the FXSAVE area: sw_reserved.xstate_bv, see asm/sigcontext.h */
+#define USER_CS 0x33
+#define USER_SS 0x2b
+
+        .text
+
+// void libprobe_trap_entry(int signo, siginfo_t* info, void* context)
+//
+// sigreturn costs a system call that restores the signal mask (which SA_NODEFER with an empty sa_mask left alone),
+// the extended state and the integer state. All of that can be done here. iretq loads rip, rflags and rsp
+// together, so nothing is ever written near the program's stack and its red zone.
+        .p2align 4
+        .globl libprobe_trap_entry
+        .hidden libprobe_trap_entry
+        .type libprobe_trap_entry, @function
+libprobe_trap_entry:
+        .cfi_startproc
+        endbr64
+        pushq   %rbx
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbx, 0
+        movq    %rdx, %rbx
+        call    libprobe_on_trap
+        testl   %eax, %eax
+        jz      1f
+        movq    FPREGS_(%rbx), %rcx
+        movl    SW_XFEATURES(%rcx), %eax
+        movl    SW_XFEATURES+4(%rcx), %edx
+        xrstor64 (%rcx)
+        pushq   $USER_SS
+        pushq   RSP_(%rbx)
+        pushq   EFL_(%rbx)
+        pushq   $USER_CS
+        pushq   RIP_(%rbx)
+        movq    R8_(%rbx), %r8
+        movq    R9_(%rbx), %r9
+        movq    R10_(%rbx), %r10
+        movq    R11_(%rbx), %r11
+        movq    R12_(%rbx), %r12
+        movq    R13_(%rbx), %r13
+        movq    R14_(%rbx), %r14
+        movq    R15_(%rbx), %r15
+        movq    RDI_(%rbx), %rdi
+        movq    RSI_(%rbx), %rsi
+        movq    RBP_(%rbx), %rbp
+        movq    RDX_(%rbx), %rdx
+        movq    RAX_(%rbx), %rax
+        movq    RCX_(%rbx), %rcx
+        movq    RBX_(%rbx), %rbx
+        iretq
+1:      popq    %rbx
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbx
+        ret                             // to the restorer, which calls sigreturn
+        .cfi_endproc
+        .size libprobe_trap_entry, .-libprobe_trap_entry
+
+// bool guarded_load(from, to): its one load may fault; the fault handlers then go on at libprobe_guarded_exit.
+        .p2align 4
+        .globl libprobe_guarded_load
+        .hidden libprobe_guarded_load
+        .type libprobe_guarded_load, @function
+libprobe_guarded_load:
+        .cfi_startproc
+        .globl libprobe_guarded_access
+        .hidden libprobe_guarded_access
+libprobe_guarded_access:
+        movq    (%rdi), %rax
+        movq    %rax, (%rsi)
+        movl    $1, %eax
+        ret
+        .globl libprobe_guarded_exit
+        .hidden libprobe_guarded_exit
+libprobe_guarded_exit:
+        xorl    %eax, %eax
+        ret
+        .cfi_endproc
+        .size libprobe_guarded_load, .-libprobe_guarded_load
+
+// The signal frame's return address. Unwinders (libgcc, libunwind, gdb) know a signal frame by these very bytes, and
+// look one byte before the return address for unwind data, so a byte that has none comes first.
+        .p2align 4
+        nop
+        .globl libprobe_restorer
+        .hidden libprobe_restorer
+        .type libprobe_restorer, @function
+libprobe_restorer:
+        movq    $15, %rax               // __NR_rt_sigreturn
+        syscall
+        .size libprobe_restorer, .-libprobe_restorer
+
+        .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,79 @@
+// Reader sections and grace periods. Knows not what it protects.
+//
+// Guarantees, in the manner of liburcu:
+//  1. What a reader finds inside a section stays until it leaves, provided the writer unlinked it before
+//     synchronize() and frees it after.
+//  2. Entering and leaving never block, allocate, or call libc; they are safe in any signal handler, from a
+//     thread's first instruction on, and they nest.
+//  3. synchronize() returns after every section that was open when it was called has been left. Sections opened later
+//     do not hold it up.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace libprobe::epoch {
+
+/// One thread's record. Its own line, so that readers never share one.
+struct alignas(64) reader {
+  std::atomic<std::uint64_t> since{0};  // the epoch at which its outermost section began; 0: outside
+  std::atomic<int> owner{0};            // thread id; 0: free
+};
+
+namespace detail {
+extern constinit std::atomic<std::uint64_t> current;
+extern constinit std::atomic<std::uint64_t> unrecorded;  // sections of threads that found no free record
+extern constinit std::atomic<bool> readers_pay;          // no asymmetric barrier: full barriers on entry
+extern __thread reader* self __attribute__((tls_model("initial-exec")));
+reader* claim() noexcept;
+}  // namespace detail
+
+/// An open section, for as long as it lives. Signal-safe.
+class section {
+ public:
+  section() noexcept : reader_{detail::self != nullptr ? detail::self : detail::claim()} {
+    if (reader_ == nullptr) {
+      detail::unrecorded.fetch_add(1, std::memory_order_seq_cst);
+      return;
+    }
+    // A signal handler may open and close sections between these two lines: it restores what it found, and a
+    // stale epoch only makes a grace period wait for this section, too.
+    outer_ = reader_->since.load(std::memory_order_relaxed);
+    if (outer_ == 0) {
+      reader_->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_relaxed);
+      if (detail::readers_pay.load(std::memory_order_relaxed)) std::atomic_thread_fence(std::memory_order_seq_cst);
+      // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was unlinked.
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+  }
+  ~section() {
+    if (reader_ == nullptr) {
+      detail::unrecorded.fetch_sub(1, std::memory_order_release);
+    } else if (outer_ == 0) {
+      // Pairs with the acquire loads in synchronize(): all that the section did comes before the free.
+      reader_->since.store(0, std::memory_order_release);
+    }
+  }
+  section(const section&) = delete;
+  section& operator=(const section&) = delete;
+
+ private:
+  reader* reader_;
+  std::uint64_t outer_ = 0;
+};
+
+/// Prepares the process; before the first synchronize(). Idempotent.
+void prepare() noexcept;
+
+/// One grace period: see guarantee 3. Blocks; must not be called inside a section. Any number of threads may wait at once.
+void synchronize() noexcept;
+
+/// In a forked child: only the calling thread is left.
+void after_fork_in_child() noexcept;
+
+/// How many grace periods there have been, and how many records are in use: for tests and benchmarks.
+std::uint64_t grace_periods() noexcept;
+std::size_t records_in_use() noexcept;
+
+}  // namespace libprobe::epoch

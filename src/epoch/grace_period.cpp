@@ -1,0 +1,88 @@
+// The writer's side: pays for the barriers that readers do without, and waits.
+#include <time.h>
+
+#include <algorithm>
+
+#include "epoch/records.hpp"
+#include "machine.hpp"
+#include "os/barrier.hpp"
+#include "os/signals.hpp"
+
+namespace libprobe::epoch {
+
+namespace {
+
+std::atomic<std::uint64_t> completed{0};
+
+/// Waits ever longer: handlers are short as a rule, and a grace period should not burn a core when they are not.
+class backoff {
+ public:
+  void wait() noexcept {
+    if (round_ < spins) {
+      for (int i = 0; i < 32; ++i) arch::cpu_relax();
+    } else {
+      const auto excess = std::min(round_ - spins, 6U);
+      const timespec pause{0, 10'000L << excess};  // 10 us to 640 us
+      nanosleep(&pause, nullptr);
+    }
+    ++round_;
+  }
+  /// After a while it is worth asking whether the one we wait for is still alive.
+  [[nodiscard]] bool long_since() const noexcept { return round_ > spins + 8; }
+
+ private:
+  static constexpr unsigned spins = 64;
+  unsigned round_ = 0;
+};
+
+}  // namespace
+
+void prepare() noexcept {
+  os::prepare_barriers();
+  // While `readers_pay` is true readers need nobody's help; it may go false as soon as heavy_barrier() works.
+  detail::readers_pay.store(!os::barriers_are_asymmetric(), std::memory_order_seq_cst);
+}
+
+void synchronize() noexcept {
+  const auto target = detail::current.fetch_add(1, std::memory_order_seq_cst) + 1;
+  os::heavy_barrier();  // pairs with the signal fence in section()
+  const auto used = std::min(detail::pool.used.load(std::memory_order_acquire), detail::record_count);
+  for (std::size_t i = 0; i < used; ++i) {
+    reader& record = detail::pool.records[i];
+    backoff patience;
+    for (;;) {
+      const auto since = record.since.load(std::memory_order_acquire);
+      if (since == 0 || since >= target) break;
+      if (patience.long_since()) detail::reclaim_if_dead(record);
+      patience.wait();
+    }
+  }
+  backoff patience;
+  while (detail::unrecorded.load(std::memory_order_acquire) != 0) patience.wait();
+  completed.fetch_add(1, std::memory_order_relaxed);
+}
+
+void after_fork_in_child() noexcept {
+  os::prepare_barriers();
+  for (std::size_t i = 0; i < detail::pool.used.load(); ++i) {
+    reader& record = detail::pool.records[i];
+    if (&record == detail::self) {
+      record.owner.store(os::thread_id());
+    } else {
+      record.since.store(0);
+      record.owner.store(0);
+    }
+  }
+  detail::unrecorded.store(0);
+}
+
+std::uint64_t grace_periods() noexcept { return completed.load(std::memory_order_relaxed); }
+
+std::size_t records_in_use() noexcept {
+  const auto used = std::min(detail::pool.used.load(), detail::record_count);
+  return static_cast<std::size_t>(std::count_if(detail::pool.records.begin(),
+                                                detail::pool.records.begin() + static_cast<std::ptrdiff_t>(used),
+                                                [](const reader& r) { return r.owner.load() > 0; }));
+}
+
+}  // namespace libprobe::epoch

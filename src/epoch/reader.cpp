@@ -1,0 +1,74 @@
+// A thread's first section, in whatever signal context it comes. Part of the hit path.
+#include "epoch/records.hpp"
+#include "os/signals.hpp"
+
+namespace libprobe::epoch::detail {
+
+constinit std::atomic<std::uint64_t> current{1};
+constinit std::atomic<std::uint64_t> unrecorded{0};
+constinit std::atomic<bool> readers_pay{true};
+constinit record_pool pool{};
+__thread reader* self __attribute__((tls_model("initial-exec"))) = nullptr;
+
+void reclaim_if_dead(reader& record) noexcept {
+  int owner = record.owner.load(std::memory_order_acquire);
+  if (owner <= 0 || os::thread_exists(owner)) return;
+  // Claimed as nobody's first, so that no new owner is disturbed by the store to `since`.
+  if (!record.owner.compare_exchange_strong(owner, -1, std::memory_order_acq_rel)) return;
+  record.since.store(0, std::memory_order_release);
+  record.owner.store(0, std::memory_order_release);
+}
+
+namespace {
+
+bool take(reader& record, int thread) noexcept {
+  int nobody = 0;
+  return record.owner.load(std::memory_order_relaxed) == 0 &&
+         record.owner.compare_exchange_strong(nobody, thread, std::memory_order_acq_rel);
+}
+
+reader* find_record(int thread) noexcept {
+  const auto used = pool.used.load(std::memory_order_acquire);
+  for (std::size_t i = 0; i < used; ++i) {
+    reader& record = pool.records[i];
+    // A record that bears this thread's number belonged to a dead one: numbers are unique among the living.
+    if (record.owner.load(std::memory_order_relaxed) == thread) {
+      record.since.store(0, std::memory_order_release);
+      return &record;
+    }
+    if (take(record, thread)) return &record;
+  }
+  // Before taking new memory look whether some of the old records belong to threads that have ended.
+  constexpr std::size_t worth_a_look = 32;
+  if (used >= worth_a_look) {
+    static constinit std::atomic<std::size_t> cursor{0};
+    for (std::size_t i = 0; i < 8; ++i) {
+      reader& record = pool.records[cursor.fetch_add(1, std::memory_order_relaxed) % used];
+      reclaim_if_dead(record);
+      if (take(record, thread)) return &record;
+    }
+  }
+  for (;;) {
+    const auto next = pool.used.fetch_add(1, std::memory_order_acq_rel);
+    if (next >= record_count) {
+      pool.used.store(record_count, std::memory_order_release);
+      return nullptr;
+    }
+    if (take(pool.records[next], thread)) return &pool.records[next];
+  }
+}
+
+}  // namespace
+
+reader* claim() noexcept {
+  reader* mine = find_record(os::thread_id());
+  // A signal handler that came in between may have claimed one already: keep the first.
+  if (self != nullptr) {
+    if (mine != nullptr && mine != self) mine->owner.store(0, std::memory_order_release);
+    return self;
+  }
+  self = mine;
+  return mine;
+}
+
+}  // namespace libprobe::epoch::detail

@@ -1,0 +1,61 @@
+#include "os/code_memory.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "os/maps.hpp"
+
+namespace libprobe::os {
+
+namespace {
+
+constexpr std::uintptr_t lowest = 0x10000;              // vm.mmap_min_addr
+constexpr std::uintptr_t highest = 0x7fff'ffff'0000;    // user addresses of 47 bits
+
+bool map_at(std::uintptr_t address, std::size_t size) noexcept {
+  void* at = reinterpret_cast<void*>(address);
+  void* got = mmap(at, size, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (got == MAP_FAILED) return false;
+  if (got == at) return true;
+  munmap(got, size);  // a kernel older than the flag takes it as a hint
+  return false;
+}
+
+std::uintptr_t distance(std::uintptr_t a, std::uintptr_t b) noexcept { return a > b ? a - b : b - a; }
+
+}  // namespace
+
+std::optional<std::uintptr_t> map_code(std::uintptr_t near, std::uintptr_t reach, std::size_t size) {
+  const auto align_up = [size](std::uintptr_t a) { return (a + size - 1) & ~(size - 1); };
+  const auto align_down = [size](std::uintptr_t a) { return a & ~(size - 1); };
+  const auto low = reach != 0 && near > lowest + reach ? near - reach : lowest;
+  const auto high = reach != 0 && near < highest - reach ? near + reach : highest;
+
+  // Another thread may map into a gap that was just found: look again then.
+  for (int attempt = 0; attempt < 8; ++attempt) {
+    std::optional<std::uintptr_t> best;
+    const auto consider = [&](std::uintptr_t from, std::uintptr_t to) {  // a gap
+      from = align_up(std::max(from, low));
+      to = std::min(to, high);
+      if (to < size || from > to - size) return;
+      const auto candidate = std::clamp(align_down(near), from, align_down(to - size));
+      if (!best || distance(candidate, near) < distance(*best, near)) best = candidate;
+    };
+    std::uintptr_t free_from = lowest;
+    for (const auto& mapping : read_mappings()) {
+      // The kernel keeps a gap below stacks; stay off both neighbours of any mapping by some pages.
+      constexpr std::uintptr_t margin = 0x1000;
+      if (mapping.start > free_from + margin) consider(free_from, mapping.start - margin);
+      free_from = std::max(free_from, mapping.end + margin);
+    }
+    consider(free_from, highest);
+    if (!best) return std::nullopt;
+    if (map_at(*best, size)) return best;
+  }
+  return std::nullopt;
+}
+
+void unmap_code(std::uintptr_t address, std::size_t size) noexcept { munmap(reinterpret_cast<void*>(address), size); }
+
+}  // namespace libprobe::os

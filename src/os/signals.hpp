@@ -1,0 +1,37 @@
+// Signal handlers without libc in between: neither its wrappers nor a sanitizer's or the program's interposers.
+#pragma once
+
+#include <signal.h>
+
+#include <cstdint>
+
+namespace libprobe::os {
+
+/// The kernel's own struct sigaction (asm-generic/signal.h).
+struct signal_action {
+  void (*handler)(int, siginfo_t*, void*) = nullptr;
+  unsigned long flags = 0;
+  void (*restorer)() = nullptr;
+  std::uint64_t mask = 0;
+
+  [[nodiscard]] bool is_default() const noexcept { return reinterpret_cast<sighandler_t>(handler) == SIG_DFL; }
+  [[nodiscard]] bool is_ignored() const noexcept { return reinterpret_cast<sighandler_t>(handler) == SIG_IGN; }
+};
+
+/// Signal-safe. `next` or `previous` may be null. False if the kernel refuses.
+bool change_action(int signo, const signal_action* next, signal_action* previous) noexcept;
+
+/// Runs an action in the running handler, as the kernel would have: its mask, one or three arguments, SA_RESETHAND aside.
+/// Not for default and ignored ones. Signal-safe.
+void run_action(const signal_action& action, int signo, siginfo_t* info, void* context) noexcept;
+
+/// Sends the calling thread a signal. Signal-safe.
+void raise_here(int signo) noexcept;
+
+/// Blocks on nothing, allocates nothing: the numbers of the calling process and thread. Signal-safe.
+int process_id() noexcept;
+int thread_id() noexcept;
+/// False once that thread of this process has ended. Signal-safe.
+bool thread_exists(int thread) noexcept;
+
+}  // namespace libprobe::os

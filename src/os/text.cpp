@@ -1,0 +1,145 @@
+#include "os/text.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+
+#include "os/maps.hpp"
+
+namespace libprobe::os {
+
+namespace {
+
+constexpr std::size_t page_size = 4096;  // the smallest there is; larger pages are written in parts
+
+std::atomic<bool (*)(std::uintptr_t)> write_refusal{nullptr};
+
+enum class write_result : std::uint8_t { done, gone, refused };
+
+/// Opened for each pass: a descriptor that is kept would be inherited by forked children, whose writes would then
+/// land in the parent, and a program that closes all descriptors would put its own file under the number.
+class process_memory {
+ public:
+  process_memory() noexcept : file_{open("/proc/self/mem", O_RDWR | O_CLOEXEC)} {}
+  ~process_memory() {
+    if (file_ >= 0) close(file_);
+  }
+  process_memory(const process_memory&) = delete;
+  process_memory& operator=(const process_memory&) = delete;
+
+  bool read(std::uintptr_t from, std::span<std::uint8_t> to) const noexcept {
+    return file_ < 0 ? read_memory(from, to)
+                     : pread(file_, to.data(), to.size(), static_cast<off_t>(from)) == static_cast<ssize_t>(to.size());
+  }
+
+  write_result write(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
+    const auto refuse = write_refusal.load(std::memory_order_relaxed);
+    if (refuse != nullptr && refuse(to & ~(page_size - 1))) return write_result::refused;
+    if (file_ >= 0) {
+      const auto written = pwrite(file_, from.data(), from.size(), static_cast<off_t>(to));
+      if (written == static_cast<ssize_t>(from.size())) return write_result::done;
+    }
+    return write_by_protection(to, from);
+  }
+
+ private:
+  static write_result write_by_protection(std::uintptr_t to, std::span<const std::uint8_t> from) noexcept {
+    const auto mapping = find_mapping(to);
+    if (!mapping) return write_result::gone;
+    const auto page = to & ~(page_size - 1);
+    const auto length = ((to + from.size() + page_size - 1) & ~(page_size - 1)) - page;
+    auto* start = reinterpret_cast<void*>(page);
+    // Other threads run this very page, so it must stay executable meanwhile.
+    if (mprotect(start, length, mapping->protection | PROT_WRITE) != 0) return write_result::refused;
+    std::memcpy(reinterpret_cast<void*>(to), from.data(), from.size());
+    mprotect(start, length, mapping->protection);
+    return write_result::done;
+  }
+
+  int file_;
+};
+
+/// All edits that begin in one page, applied to an image of the span that they cover.
+void write_page(const process_memory& memory, std::span<edit> edits) noexcept {
+  constexpr std::size_t longest = 256;  // an edit may run over the page's end by this much
+  std::array<std::uint8_t, page_size + longest> image;
+  const auto first = edits.front().address;
+  const auto last = edits.back().address + edits.back().size;
+  const auto view = std::span{image}.first(last - first);
+  if (!memory.read(first, view)) {
+    if (edits.size() > 1) {  // some of it may be there
+      for (auto& one : edits) write_page(memory, {&one, 1});
+    } else {
+      edits.front().done = edit::outcome::gone;
+    }
+    return;
+  }
+  bool any = false;
+  for (auto& one : edits) {
+    auto* bytes = &image[one.address - first];
+    if (one.expected != nullptr && std::memcmp(bytes, one.expected, one.size) != 0) {
+      one.done = edit::outcome::differs;
+      continue;
+    }
+    std::memcpy(bytes, one.wanted, one.size);
+    any = true;
+  }
+  if (!any) return;
+  const auto answer = memory.write(first, view);
+  for (auto& one : edits) {
+    if (one.done != edit::outcome::pending) continue;
+    one.done = answer == write_result::done   ? edit::outcome::written
+               : answer == write_result::gone ? edit::outcome::gone
+                                              : edit::outcome::refused;
+  }
+}
+
+std::size_t same_page(std::span<const edit> edits) noexcept {
+  const auto page = edits.front().address / page_size;
+  return static_cast<std::size_t>(
+      std::find_if(edits.begin(), edits.end(), [page](const edit& e) { return e.address / page_size != page; }) -
+      edits.begin());
+}
+
+}  // namespace
+
+bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept {
+  const process_memory memory;
+  bool good = true;
+  for (std::size_t at = 0; at < edits.size();) {
+    const auto page = edits.subspan(at, same_page(edits.subspan(at)));
+    write_page(memory, page);
+    good = good && std::all_of(page.begin(), page.end(), [](const edit& e) { return e.done == edit::outcome::written; });
+    if (!good && all_or_nothing) break;
+    at += page.size();
+  }
+  if (!good && all_or_nothing) {
+    for (auto& one : edits) {
+      if (one.done != edit::outcome::written || one.expected == nullptr) continue;
+      edit back{one.address, one.wanted, one.expected, one.size, edit::outcome::pending};
+      write_page(memory, {&back, 1});
+    }
+  }
+  return good;
+}
+
+bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept {
+  const iovec local{to.data(), to.size()};
+  const iovec remote{reinterpret_cast<void*>(from), to.size()};
+  const auto count = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+  if (count == static_cast<ssize_t>(to.size())) return true;
+  if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return false;
+  std::memcpy(to.data(), reinterpret_cast<const void*>(from), to.size());  // a sandbox without that system call
+  return true;
+}
+
+void set_write_refusal(bool (*refuse)(std::uintptr_t page)) noexcept { write_refusal = refuse; }
+
+}  // namespace libprobe::os

@@ -1,0 +1,40 @@
+// Reading and writing the process's own text while it runs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace libprobe::os {
+
+/// One change of text: where the bytes are `expected`, they become `wanted`. Both have `size` bytes and outlive the call.
+struct edit {
+  enum class outcome : std::uint8_t {
+    pending,  // not reached
+    written,
+    differs,  // other bytes stand there: left alone
+    gone,     // nothing is mapped there: left alone
+    refused,  // the kernel does not let us write
+  };
+  std::uintptr_t address = 0;
+  const std::uint8_t* expected = nullptr;  // null: whatever stands there
+  const std::uint8_t* wanted = nullptr;
+  std::uint32_t size = 0;
+  outcome done = outcome::pending;
+};
+
+/// Carries out the edits, which are sorted by address and do not overlap: one read and one write per page that they
+/// touch. Stops at the first refused write if `all_or_nothing`, taking back what it had written; a difference counts as a refusal then.
+/// Returns whether every edit was written. Does not synchronise cores. Blocks; not signal-safe.
+///
+/// Writes go through /proc/self/mem, so there is no moment at which a page is writable (or not executable), and an
+/// error in place of a fault when it is gone; where the kernel refuses that, by mprotect.
+bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept;
+
+/// Copies memory that may vanish at any moment. False if some of it is not there.
+bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept;
+
+/// For tests: asked before each write of a page; true makes that write fail as if the kernel had refused it.
+void set_write_refusal(bool (*refuse)(std::uintptr_t page)) noexcept;
+
+}  // namespace libprobe::os

@@ -1,0 +1,13 @@
+// The data that hit and control share. Part of the hit path.
+#include "site/site.hpp"
+
+#include "site/thread.hpp"
+
+namespace libprobe::site {
+
+constinit table<site> sites;
+constinit table<chunk> chunks;
+constinit std::atomic<std::uint64_t> text_version{0};
+__thread thread_state self __attribute__((tls_model("initial-exec")));
+
+}  // namespace libprobe::site
