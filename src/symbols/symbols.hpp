@@ -19,9 +19,9 @@ struct extent {
 };
 
 struct description {
-  std::string module;  // file name without folders; empty for anonymous memory
-  std::string symbol;  // demangled where it is C++; empty when no symbol covers the address
-  std::uintptr_t offset = 0;
+  std::string module;         // file name without folders; empty for anonymous memory
+  std::string symbol;         // demangled where it is C++; empty when no symbol covers the address
+  std::uintptr_t offset = 0;  // from the symbol; without one from the module's load address or into the file
 };
 
 /// The address that a location names. On failure `detail` says more: the name, the candidates.
@@ -31,14 +31,19 @@ result<std::uintptr_t> resolve(const location& where, std::string& detail);
 /// Nothing when neither knows.
 std::optional<extent> function_at(std::uintptr_t address);
 
-/// True if the address belongs to a loaded module (as opposed to anonymous or file memory mapped by the program).
+/// True if the address belongs to a loaded module (as opposed to anonymous or file memory mapped by the
+/// program).
 bool in_module(std::uintptr_t address);
 
-/// The nearest symbol at or below the address, for people to read.
+/// The symbol that covers the address, for people to read. Its name resolves to the same function again.
 description describe(std::uintptr_t address);
 
 /// errc::ok where a probe may be placed, else not_executable or denied_address: libprobe's own text, what its
 /// hit path calls, the vDSO, signal-return stubs, restartable sequences, shared file mappings.
 errc probeable(std::uintptr_t address);
+
+/// Another number each time modules were loaded or unloaded: what was learnt about addresses may be stale
+/// then. Tens of nanoseconds; allocates nothing.
+std::uint64_t generation();
 
 }  // namespace libprobe::symbols

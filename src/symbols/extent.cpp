@@ -1,0 +1,73 @@
+// Where functions start and end, and what addresses are called.
+#define UNW_LOCAL_ONLY
+#include <libunwind.h>
+
+#include <algorithm>
+
+#include "os/maps.hpp"
+#include "symbols/cxx_name.hpp"
+#include "symbols/modules.hpp"
+#include "symbols/symbol_table.hpp"
+#include "symbols/symbols.hpp"
+
+namespace libprobe::symbols {
+namespace {
+
+std::optional<extent> by_unwind_table(std::uintptr_t address) {
+  unw_proc_info_t info;
+  if (unw_get_proc_info_by_ip(unw_local_addr_space, address, &info, nullptr) != 0) return std::nullopt;
+  if (address < info.start_ip || address >= info.end_ip) return std::nullopt;
+  return extent{info.start_ip, info.end_ip};
+}
+
+}  // namespace
+
+std::optional<extent> function_at(std::uintptr_t address) {
+  const auto now = current_modules();
+  const module* owner = now->find(address);
+  if (owner == nullptr) return by_unwind_table(address);
+  const symbol_table& table = owner->symbols();
+  if (const symbol* found = table.covering(address)) return extent{found->start, found->start + found->size};
+  const auto entry = by_unwind_table(address);
+  const auto unsized = table.unsized_before(address);
+  if (unsized.which == nullptr) return entry;
+  const extent until_next{unsized.which->start, unsized.end};
+  if (!entry) return until_next;
+  // A label may be anywhere in its function; a function's symbol starts it.
+  if (unsized.which->what == symbol::kind::label) return entry;
+  return extent{std::max(entry->start, until_next.start), std::min(entry->end, until_next.end)};
+}
+
+bool in_module(std::uintptr_t address) { return current_modules()->find(address) != nullptr; }
+
+description describe(std::uintptr_t address) {
+  const auto now = current_modules();
+  description text;
+  const module* owner = now->find(address);
+  if (owner == nullptr) {
+    text.offset = address;
+    if (const auto mapped = os::mapping_at(address)) {
+      text.module = mapped->path.substr(mapped->path.find_last_of('/') + 1);
+      text.offset = address - mapped->start + mapped->offset;
+    }
+    return text;
+  }
+  text.module = owner->file_name;
+  const symbol_table& table = owner->symbols();
+  const symbol* found = table.covering(address);
+  if (found == nullptr) found = table.unsized_before(address).which;
+  if (found == nullptr) {
+    text.offset = address - owner->bias;
+    return text;
+  }
+  text.symbol = demangled(found->name);
+  text.offset = address - found->start;
+  return text;
+}
+
+std::uint64_t generation() {
+  const load_counts counts = current_counts();
+  return counts.added + counts.removed;
+}
+
+}  // namespace libprobe::symbols

@@ -1,0 +1,236 @@
+#include "symbols/modules.hpp"
+
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstring>
+#include <iterator>
+#include <utility>
+
+#include "os/maps.hpp"
+#include "symbols/dynamic.hpp"
+#include "symbols/symbol_table.hpp"
+
+namespace libprobe::symbols {
+namespace {
+
+constexpr const char* own_executable = "/proc/self/exe";
+
+std::string without_folders(std::string_view path) {
+  return std::string{path.substr(path.find_last_of('/') + 1)};  // npos + 1 is 0
+}
+
+std::string program_file_name() {
+  char target[PATH_MAX];
+  const ssize_t length = ::readlink(own_executable, target, sizeof target);
+  if (length <= 0) return {};
+  std::string_view path{target, static_cast<std::size_t>(length)};
+  constexpr std::string_view deleted = " (deleted)";
+  if (path.ends_with(deleted)) path.remove_suffix(deleted.size());
+  return without_folders(path);
+}
+
+file_identity identify(const std::string& path) {
+  struct stat status {};
+  if (path.empty() || ::stat(path.c_str(), &status) != 0) return {};
+  return {status.st_dev, status.st_ino, status.st_size,
+          std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec};
+}
+
+std::vector<std::uint8_t> build_id_of(std::uintptr_t bias, std::span<const ElfW(Phdr)> headers) {
+  for (const ElfW(Phdr) & header : headers) {
+    if (header.p_type != PT_NOTE) continue;
+    const std::size_t align = header.p_align == 8 ? 8 : 4;
+    const auto padded = [&](std::size_t size) { return (size + align - 1) & ~(align - 1); };
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(bias + header.p_vaddr);
+    for (std::size_t at = 0; at + sizeof(ElfW(Nhdr)) <= header.p_memsz;) {
+      ElfW(Nhdr) note;
+      std::memcpy(&note, bytes + at, sizeof note);
+      const std::size_t name = at + sizeof note;
+      const std::size_t content = name + padded(note.n_namesz);
+      if (content + note.n_descsz > header.p_memsz) break;
+      if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(bytes + name, "GNU", 4) == 0) {
+        return {bytes + content, bytes + content + note.n_descsz};
+      }
+      at = content + padded(note.n_descsz);
+    }
+  }
+  return {};
+}
+
+std::vector<segment> segments_of(std::uintptr_t bias, std::span<const ElfW(Phdr)> headers) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  std::vector<segment> segments;
+  for (const ElfW(Phdr) & header : headers) {
+    if (header.p_type != PT_LOAD || header.p_memsz == 0) continue;
+    const std::uintptr_t start = bias + header.p_vaddr;
+    segments.push_back({start & ~(page - 1), (start + header.p_memsz + page - 1) & ~(page - 1),
+                        (header.p_flags & PF_R) != 0, (header.p_flags & PF_X) != 0});
+  }
+  return segments;
+}
+
+struct listing {
+  load_counts counts;
+  std::vector<std::shared_ptr<module>> modules;
+};
+
+load_counts counts_in(const dl_phdr_info& info) { return {info.dlpi_adds, info.dlpi_subs}; }
+
+// What must be read from the modules' memory is read here, under the loader's lock; files wait until after
+// it.
+int list_module(dl_phdr_info* info, std::size_t, void* context) {
+  auto& list = *static_cast<listing*>(context);
+  list.counts = counts_in(*info);
+  auto one = std::make_shared<module>();
+  one->bias = info->dlpi_addr;
+  one->headers = {info->dlpi_phdr, info->dlpi_phnum};
+  one->segments = segments_of(one->bias, one->headers);
+  if (one->segments.empty()) return 0;
+  one->build_id = build_id_of(one->bias, one->headers);
+  one->soname = dynamic_view{one->bias, one->headers}.soname();
+  const std::uintptr_t vdso = ::getauxval(AT_SYSINFO_EHDR);
+  if (vdso != 0 && one->segment_at(vdso) != nullptr) {
+    one->what = module::kind::vdso;
+    one->file_name = one->soname;
+  } else if (list.modules.empty()) {
+    one->what = module::kind::program;
+    one->path = own_executable;
+  } else {
+    one->path = info->dlpi_name != nullptr ? info->dlpi_name : "";
+    one->file_name = without_folders(one->path);
+  }
+  list.modules.push_back(std::move(one));
+  return 0;
+}
+
+// A library loaded by a relative path cannot be opened by it once the program has changed its folder.
+void make_path_absolute(module& one) {
+  if (one.what != module::kind::library || one.path.starts_with('/')) return;
+  if (const auto mapped = os::mapping_at(one.segments.front().start)) one.path = mapped->path;
+}
+
+bool is_same(const module& before, const module& now, bool nothing_removed) {
+  if (before.bias != now.bias || before.headers.data() != now.headers.data() || before.path != now.path ||
+      before.segments != now.segments || before.build_id != now.build_id) {
+    return false;
+  }
+  // Loaded again in the same place: the same code if it has the same build id, or comes from an unchanged
+  // file.
+  return nothing_removed || !now.build_id.empty() || before.file == now.file;
+}
+
+std::shared_ptr<const snapshot> take_snapshot(const snapshot* before) {
+  listing list;
+  ::dl_iterate_phdr(list_module, &list);
+  auto now = std::make_shared<snapshot>();
+  now->counts = list.counts;
+  const bool nothing_removed = before != nullptr && before->counts.removed == now->counts.removed;
+  for (auto& one : list.modules) {
+    make_path_absolute(*one);
+    if (one->what == module::kind::program) one->file_name = program_file_name();
+    one->file = identify(one->path);
+    std::shared_ptr<const module> kept = one;
+    if (before != nullptr) {
+      const auto old = std::ranges::find_if(
+          before->modules, [&](const auto& known) { return is_same(*known, *one, nothing_removed); });
+      if (old != before->modules.end()) kept = *old;
+    }
+    for (const segment& part : kept->segments) now->by_address.push_back({part, kept.get()});
+    now->modules.push_back(std::move(kept));
+  }
+  std::ranges::sort(now->by_address, {}, [](const snapshot::place& one) { return one.where.start; });
+  return now;
+}
+
+struct cache {
+  std::mutex mutex;
+  std::shared_ptr<const snapshot> latest;
+};
+
+// Never destroyed: destructors of the program's static objects still remove probes.
+cache& the_cache() {
+  static cache& only = *new cache;
+  return only;
+}
+
+struct pinned {
+  const module& which;
+  const std::function<void()>& action;
+};
+
+}  // namespace
+
+module::module() = default;
+module::~module() = default;
+
+const segment* module::segment_at(std::uintptr_t address) const noexcept {
+  const auto found = std::ranges::find_if(segments, [&](const segment& one) { return one.holds(address); });
+  return found == segments.end() ? nullptr : &*found;
+}
+
+bool module::is_called(std::string_view name) const noexcept {
+  return !name.empty() && (name == soname || name == file_name || name == path);
+}
+
+const symbol_table& module::symbols() const {
+  std::call_once(read_, [&] { symbols_ = std::make_unique<const symbol_table>(*this); });
+  return *symbols_;
+}
+
+const module* snapshot::find(std::uintptr_t address) const noexcept {
+  auto above =
+      std::ranges::upper_bound(by_address, address, {}, [](const place& one) { return one.where.start; });
+  if (above == by_address.begin()) return nullptr;
+  const place& below = *std::prev(above);
+  return below.where.holds(address) ? below.owner : nullptr;
+}
+
+load_counts current_counts() noexcept {
+  load_counts counts;
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* context) {
+        *static_cast<load_counts*>(context) = counts_in(*info);
+        return 1;
+      },
+      &counts);
+  return counts;
+}
+
+std::shared_ptr<const snapshot> current_modules() {
+  // The loader is never asked under our own lock: a constructor run by dlopen() may call us with the loader's
+  // held.
+  const load_counts counts = current_counts();
+  cache& known = the_cache();
+  std::shared_ptr<const snapshot> before;
+  {
+    const std::lock_guard lock{known.mutex};
+    before = known.latest;
+  }
+  if (before != nullptr && before->counts == counts) return before;
+  auto now = take_snapshot(before.get());
+  const std::lock_guard lock{known.mutex};
+  if (known.latest == before) {
+    known.latest = now;
+  } else if (known.latest->counts == now->counts) {
+    return known.latest;
+  }
+  return now;
+}
+
+bool while_loaded(const module& which, const std::function<void()>& action) {
+  pinned request{which, action};
+  return ::dl_iterate_phdr(
+             [](dl_phdr_info* info, std::size_t, void* context) {
+               const auto& [wanted, run] = *static_cast<pinned*>(context);
+               if (info->dlpi_addr != wanted.bias || info->dlpi_phdr != wanted.headers.data()) return 0;
+               run();
+               return 1;
+             },
+             &request) == 1;
+}
+
+}  // namespace libprobe::symbols
