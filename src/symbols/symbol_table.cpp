@@ -13,13 +13,14 @@ std::uint32_t hash_of(std::string_view name) noexcept {
 
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 
-// Calls visit for every "<length><identifier>" that a mangled name may have in it. It may visit too much,
-// where digits mean something else; a look at the demangled name sorts that out.
+// Calls visit for every "<length><identifier>" that a mangled name may have in it. It visits too much,
+// because digits may mean something else, and may stand before a length ("_GLOBAL__N_1" "3foo"): the
+// demangled name sorts that out.
 template <class Visit>
 void each_identifier(std::string_view mangled, Visit visit) {
-  for (std::size_t at = 2; at < mangled.size(); ++at) {
-    if (!is_digit(mangled[at])) continue;
+  for (std::size_t begin = 2; begin < mangled.size(); ++begin) {
     std::size_t length = 0;
+    std::size_t at = begin;
     for (; at < mangled.size() && is_digit(mangled[at]) && length < mangled.size(); ++at) {
       length = length * 10 + static_cast<std::size_t>(mangled[at] - '0');
     }
