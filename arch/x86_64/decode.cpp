@@ -118,17 +118,29 @@ bool in_tables(const instruction& insn, const tables::existence& exists,
 
 bool exists_one_byte(const instruction& insn) noexcept {
   const bool xabort_or_xbegin = (insn.opcode == 0xc6 || insn.opcode == 0xc7) && extension(insn) == 7;
-  return in_tables(insn, tables::one_byte_exists, tables::one_byte_groups) &&
-         (!xabort_or_xbegin || insn.modrm == 0xf8);
+  if (xabort_or_xbegin && insn.modrm != 0xf8) return false;
+  return in_tables(insn, tables::one_byte_exists, tables::one_byte_groups);
 }
 
 bool exists_map_0f(const instruction& insn) noexcept {
-  // CR0 to CR8 and DR0 to DR7 have encodings; which of the control registers exist is in the table.
-  if ((insn.opcode == 0x20 || insn.opcode == 0x22) && insn.reg() > 8) return false;
-  if ((insn.opcode == 0x21 || insn.opcode == 0x23) && insn.reg() > 7) return false;
-  if (insn.opcode == 0x01 && insn.mod() == 3 && extension(insn) != 4 && extension(insn) != 6) {
-    const char c = tables::group_7_registers[insn.modrm & 0x3f];
-    return (static_cast<std::uint8_t>(c <= '9' ? c - '0' : c - 'a' + 10) & mandatory_prefix(insn)) != 0;
+  switch (insn.opcode) {
+    case 0x01:
+      if (insn.mod() != 3 || extension(insn) == 4 || extension(insn) == 6) break;
+      return (tables::group_7_registers.of[insn.modrm & 0x3f] & mandatory_prefix(insn)) != 0;
+    case 0x20:
+    case 0x22:  // CR8 is the last; which of those below exist is in the table
+      if (insn.reg() > 8) return false;
+      break;
+    case 0x21:
+    case 0x23:  // DR7 is the last
+      if (insn.reg() > 7) return false;
+      break;
+    case 0xa6:
+    case 0xa7:  // PadLock has no operands: ModRM.rm is part of the opcode
+      if ((insn.modrm & 7) != 0) return false;
+      break;
+    default:
+      break;
   }
   return in_tables(insn, tables::map_0f_exists, tables::map_0f_groups);
 }
@@ -142,6 +154,7 @@ bool exists_legacy(const instruction& insn) noexcept {
     case instruction::map_0f38:
       return in_tables(insn, tables::map_0f38_exists, tables::map_0f38_groups);
     default:
+      if (insn.opcode == 0xf0 && insn.modrm != 0xc0) return false;  // hreset: its ModRM is part of the opcode
       return in_tables(insn, tables::map_0f3a_exists, {});
   }
 }
@@ -160,17 +173,12 @@ bool evex_is_consistent(const instruction& insn) noexcept {
 
 bool newer_than_capstone(const instruction& insn) noexcept {
   if (insn.encoding != instruction::form::vex) return false;
-  const auto lists = [&](std::span<const std::uint8_t> opcodes) {
-    return std::ranges::find(opcodes, insn.opcode) != opcodes.end();
-  };
-  switch (insn.map) {
-    case instruction::map_0f:
-      return lists(tables::newer_vex_0f);
-    case instruction::map_0f38:
-      return lists(tables::newer_vex_0f38);
-    default:
-      return lists(tables::newer_vex_0f3a);
-  }
+  const unsigned pp = insn.bytes[insn.opcode_offset - 1] & 3;
+  return std::ranges::any_of(tables::newer_vex, [&](const tables::vex_range& range) {
+    const unsigned forms = names_memory(insn) ? range.memory : range.registers;
+    return insn.map == range.map && insn.opcode >= range.first && insn.opcode <= range.last &&
+           (forms >> pp & 1) != 0;
+  });
 }
 
 bool is_x87(const instruction& insn) noexcept {

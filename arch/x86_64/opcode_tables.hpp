@@ -170,11 +170,19 @@ inline constexpr group map_0f_groups[] = {
     digits(0xc7, "0f011171", "00000077"),                                        // group 9
 };
 // 0f 01 with ModRM c0..ff, except /4 (smsw) and /6 (lmsw): a digit each.
-inline constexpr char group_7_registers[] =
+struct register_forms {
+  std::array<std::uint8_t, 64> of;
+};
+consteval register_forms digits(const char (&text)[65]) {
+  register_forms r{};
+  for (std::size_t i = 0; i < 64; ++i) r.of[i] = digit(text[i]);
+  return r;
+}
+inline constexpr register_forms group_7_registers = digits(
     "1111110011112223"
     "11001111ffffffff"
     "ffffffffd8404455"
-    "ffffffffff51ffdd";
+    "ffffffffff51ffdd");
 
 inline constexpr existence map_0f38_exists = rows(
     "33 33 33 33 33 33 33 33 33 33 33 33 00 00 00 00 "  // 00
@@ -217,23 +225,37 @@ inline constexpr existence map_0f3a_exists = rows(
     "04 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 "  // f0
 );
 
-// VEX instructions that Capstone 4.0.2 does not know, or not at every vector length.
-inline constexpr std::uint8_t newer_vex_0f[] = {
-    0x41, 0x42, 0x44, 0x45, 0x46, 0x47, 0x4a, 0x4b,  // AVX-512 mask registers: kand..kunpck
-    0x90, 0x91, 0x92, 0x93, 0x98, 0x99,              // kmov, kortest, ktest
+// VEX instructions that Capstone 4.0.2 does not know, or not at every vector length; digits as in
+// `existence`, VEX.pp being the mandatory prefix.
+struct vex_range {
+  std::uint8_t map, first, last;
+  std::uint8_t memory, registers;
 };
-inline constexpr std::uint8_t newer_vex_0f38[] = {
-    0x49, 0x4b, 0x5c, 0x5e, 0x6c,                    // AMX
-    0x50, 0x51, 0x52, 0x53, 0xd2, 0xd3,              // AVX-VNNI, -INT8, -INT16
-    0x5a,                                            // vbroadcasti128
-    0x72, 0xb0, 0xb1, 0xb4, 0xb5,                    // AVX-NE-CONVERT, AVX-IFMA
-    0xcb, 0xcc, 0xcd, 0xcf, 0xda,                    // SHA512, GFNI, SM3, SM4
-    0xdc, 0xdd, 0xde, 0xdf,                          // VAES
-    0xe0, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7,  // CMPccXADD
-    0xe8, 0xe9, 0xea, 0xeb, 0xec, 0xed, 0xee, 0xef,
-};
-inline constexpr std::uint8_t newer_vex_0f3a[] = {
-    0x30, 0x31, 0x32, 0x33, 0x44, 0xce, 0xcf, 0xde,  // kshift, VPCLMULQDQ, GFNI, SM3
+inline constexpr vex_range newer_vex[] = {
+    {1, 0x41, 0x42, 0x0, 0x3},  // kand, kandn
+    {1, 0x44, 0x47, 0x0, 0x3},  // knot, kor, kxnor, kxor
+    {1, 0x4a, 0x4b, 0x0, 0x3},  // kadd, kunpck
+    {1, 0x90, 0x90, 0x3, 0x3},  // kmov
+    {1, 0x91, 0x91, 0x3, 0x0}, {1, 0x92, 0x93, 0x0, 0xb}, {1, 0x98, 0x99, 0x0, 0x3},  // kortest, ktest
+    {2, 0x49, 0x49, 0x3, 0x9},                             // AMX: configuration, tilezero, tilerelease
+    {2, 0x4b, 0x4b, 0xe, 0x0},                             // tile loads and stores
+    {2, 0x50, 0x51, 0xf, 0xf},                             // AVX-VNNI, AVX-VNNI-INT8
+    {2, 0x52, 0x53, 0x2, 0x2}, {2, 0x5a, 0x5a, 0x2, 0x0},  // vbroadcasti128
+    {2, 0x5c, 0x5c, 0x0, 0xc},                             // AMX-BF16, AMX-FP16
+    {2, 0x5e, 0x5e, 0x0, 0xf},                             // AMX-INT8
+    {2, 0x6c, 0x6c, 0x0, 0x3},                             // AMX-COMPLEX
+    {2, 0x72, 0x72, 0x4, 0x4},                             // AVX-NE-CONVERT
+    {2, 0xb0, 0xb0, 0xf, 0x0}, {2, 0xb1, 0xb1, 0x6, 0x0}, {2, 0xb4, 0xb5, 0x2, 0x2},  // AVX-IFMA
+    {2, 0xcb, 0xcd, 0x0, 0x8},                                                        // SHA512
+    {2, 0xcf, 0xcf, 0x2, 0x2},                                                        // GFNI
+    {2, 0xd2, 0xd3, 0x7, 0x7},                                                        // AVX-VNNI-INT16
+    {2, 0xda, 0xda, 0xf, 0xf},                                                        // SM3, SM4
+    {2, 0xdc, 0xdf, 0x2, 0x2},                                                        // VAES
+    {2, 0xe0, 0xef, 0x2, 0x0},                                                        // CMPccXADD
+    {3, 0x30, 0x33, 0x0, 0x2},                                                        // kshift
+    {3, 0x44, 0x44, 0x2, 0x2},                                                        // VPCLMULQDQ
+    {3, 0xce, 0xcf, 0x2, 0x2},                                                        // GFNI
+    {3, 0xde, 0xde, 0x2, 0x2},                                                        // SM3
 };
 
 }  // namespace libprobe::arch::opcode_tables
