@@ -403,7 +403,8 @@ bool known_surplus(const instruction& insn) {
   }
   // The MPX opcodes are no-operations on processors without MPX, which are all that are made now.
   if (insn.map == instruction::map_0f) return insn.opcode == 0x1a || insn.opcode == 0x1b;
-  return insn.map == instruction::map_3dnow && insn.opcode == 0x0e;  // pf2iw's neighbour, in Capstone only
+  return insn.map == instruction::map_3dnow &&
+         insn.opcode == 0x0e;  // Capstone takes it, the APM has no such operation
 }
 
 // What Zydis accepts and decode() refuses.
