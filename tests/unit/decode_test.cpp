@@ -397,14 +397,14 @@ bool known_surplus(const instruction& insn) {
     case form::vex:
       return true;  // Capstone ignores VEX.vvvv, L and W; instructions newer than Zydis 4.0
     case form::xop:
-      return true;  // as VEX
+      return true;  // Capstone ignores XOP.vvvv, L and W
     case form::legacy:
       break;
   }
   // The MPX opcodes are no-operations on processors without MPX, which are all that are made now.
   if (insn.map == instruction::map_0f) return insn.opcode == 0x1a || insn.opcode == 0x1b;
-  return insn.map == instruction::map_3dnow &&
-         insn.opcode == 0x0e;  // Capstone takes it, the APM has no such operation
+  // Capstone takes this suffix; the APM has no such operation.
+  return insn.map == instruction::map_3dnow && insn.opcode == 0x0e;
 }
 
 // What Zydis accepts and decode() refuses.
@@ -500,6 +500,10 @@ void random_code(std::mt19937_64& random, std::array<std::uint8_t, 16>& code) {
       break;
     case 2:
       code[0] = static_cast<std::uint8_t>(0xc4 + (choice >> 8 & 1));
+      break;
+    case 4:  // XOP
+      code[0] = 0x8f;
+      code[1] = static_cast<std::uint8_t>((code[1] & 0xe0U) | (8 + (choice >> 8) % 3));
       break;
     case 3:
       code[0] = legacy_prefixes[choice >> 8 & 7];
