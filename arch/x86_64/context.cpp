@@ -1,6 +1,5 @@
 // Signal frames: the interrupted registers in and out, and what kind of trap it was.
-#include <asm/sigcontext.h>
-
+#include <climits>
 #include <cstring>
 
 #include "arch/arch.hpp"
@@ -19,15 +18,16 @@ constexpr std::uint64_t trap_flag = 0x100;
 constexpr std::uint64_t avx_component = 4;
 // Offsets in the XSAVE area, Intel SDM vol. 1, 13.4.
 constexpr std::size_t xmm_offset = 160;
+constexpr std::uint32_t xstate_magic = 0x46505853;  // FP_XSTATE_MAGIC1, asm/sigcontext.h
 constexpr std::size_t sw_reserved_offset = 464;
 constexpr std::size_t xstate_bv_offset = 512;
 constexpr std::size_t ymm_upper_offset = 576;
 
-bool has_xsave_area(const _fpx_sw_bytes& software) noexcept { return software.magic1 == FP_XSTATE_MAGIC1; }
+bool has_xsave_area(const _fpx_sw_bytes& software) noexcept { return software.magic1 == xstate_magic; }
 
 const _fpx_sw_bytes& software_bytes(const ucontext_t& context) noexcept {
-  return *reinterpret_cast<const _fpx_sw_bytes*>(reinterpret_cast<const std::byte*>(context.uc_mcontext.fpregs) +
-                                                 sw_reserved_offset);
+  return *reinterpret_cast<const _fpx_sw_bytes*>(
+      reinterpret_cast<const std::byte*>(context.uc_mcontext.fpregs) + sw_reserved_offset);
 }
 
 bool shadow_stack_in_use() noexcept {
@@ -64,7 +64,7 @@ void load(registers& regs, ucontext_t& context) noexcept {
   const auto& software = software_bytes(context);
   const bool xsave = has_xsave_area(software);
   regs.xstate_in_use_ = xsave ? reinterpret_cast<std::uint64_t*>(area + xstate_bv_offset) : nullptr;
-  regs.ymm_upper_ = xsave && (software.xfeatures & avx_component) != 0 ? area + ymm_upper_offset : nullptr;
+  regs.ymm_upper_ = xsave && (software.xstate_bv & avx_component) != 0 ? area + ymm_upper_offset : nullptr;
 }
 
 void store(const registers& regs, ucontext_t& context) noexcept {
@@ -109,10 +109,25 @@ bool fix_guarded_load(ucontext_t& context) noexcept {
   return true;
 }
 
-bool guarded_load(std::uintptr_t from, std::uint64_t& to) noexcept { return libprobe_guarded_load(from, &to); }
+bool guarded_load(std::uintptr_t from, std::uint64_t& to) noexcept {
+  return libprobe_guarded_load(from, &to);
+}
+
+fault_words fault_of(const ucontext_t& context) noexcept {
+  const auto& g = context.uc_mcontext.gregs;
+  return {g[REG_ERR], g[REG_TRAPNO], g[REG_CR2]};
+}
+
+void set_fault(ucontext_t& context, const fault_words& words) noexcept {
+  auto& g = context.uc_mcontext.gregs;
+  g[REG_ERR] = words.error;
+  g[REG_TRAPNO] = words.trap;
+  g[REG_CR2] = words.address;
+}
 
 bool can_resume(const ucontext_t& context) noexcept {
-  constexpr int autodisarm = static_cast<int>(SS_AUTODISARM);  // only sigreturn re-arms such an alternate stack
+  constexpr int autodisarm =
+      INT_MIN;  // SS_AUTODISARM, linux/signal.h: only sigreturn re-arms such an alternate stack
   return context.uc_mcontext.fpregs != nullptr && has_xsave_area(software_bytes(context)) &&
          (context.uc_stack.ss_flags & autodisarm) == 0 && !shadow_stack_in_use();
 }

@@ -18,11 +18,35 @@ struct displaced {
   enum class operation : std::uint8_t {
     none,
     nop,
-    push_register, push_immediate, pop_register, push_flags, pop_flags, leave,
-    move_register, move_immediate, load_address,
-    add_, or_, adc_, sbb_, and_, sub_, xor_, cmp_, test_,  // in the order of the ModRM group 1 numbers
-    call_relative, jump_relative, jump_condition, loop_not_zero, loop_zero, loop, jump_rcx_zero,
-    call_register, jump_register, call_memory, jump_memory,
+    push_register,
+    push_immediate,
+    pop_register,
+    push_flags,
+    pop_flags,
+    leave,
+    move_register,
+    move_immediate,
+    load_address,
+    add_,
+    or_,
+    adc_,
+    sbb_,
+    and_,
+    sub_,
+    xor_,
+    cmp_,
+    test_,  // in the order of the ModRM group 1 numbers
+    call_relative,
+    jump_relative,
+    jump_condition,
+    loop_not_zero,
+    loop_zero,
+    loop,
+    jump_rcx_zero,
+    call_register,
+    jump_register,
+    call_memory,
+    jump_memory,
     ret,
   };
   static constexpr std::uint8_t no_register = 0xff;
@@ -30,7 +54,7 @@ struct displaced {
 
   method how = method::copy;
   operation what = operation::none;
-  std::uint8_t width = 0;  // operand bytes: 1, 2, 4, 8
+  std::uint8_t width = 0;              // operand bytes: 1, 2, 4, 8
   bool legacy_byte_registers = false;  // no REX: byte registers 4..7 are ah, ch, dh, bh
   bool short_address = false;          // 67: addresses and rcx count in 32 bits
   bool through_fs = false;
@@ -48,7 +72,8 @@ struct displaced {
 /// Slots are cut from pages in units; a scratch-register copy takes two.
 inline constexpr std::size_t slot_unit = 64;
 
-/// Where things lie in a slot. Part one runs the copy and jumps back, part two runs it and ends in a breakpoint.
+/// Where things lie in a slot. Part one runs the copy and jumps back, part two runs it and ends in a
+/// breakpoint.
 struct slot_layout {
   std::uint8_t units = 1;
   std::uint8_t part_two = 0;  // offset

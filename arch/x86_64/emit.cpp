@@ -1,4 +1,5 @@
-// Writes the slot of a copied instruction: the relocated copy, twice, once leaving by a jump and once by a trap.
+// Writes the slot of a copied instruction: the relocated copy, twice, once leaving by a jump and once by a
+// trap.
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -13,7 +14,8 @@ constexpr std::uint64_t red_zone = 128;  // System V ABI, 3.2.2
 constexpr std::uint8_t rsi = 6, rdi = 7, rbp = 5, rsp = 4;
 
 bool fits(std::int64_t distance) noexcept {
-  return distance >= std::numeric_limits<std::int32_t>::min() && distance <= std::numeric_limits<std::int32_t>::max();
+  return distance >= std::numeric_limits<std::int32_t>::min() &&
+         distance <= std::numeric_limits<std::int32_t>::max();
 }
 
 /// Appends bytes at a known address.
@@ -68,7 +70,8 @@ std::uint8_t scratch_register(const instruction& what) noexcept {
   // rsp is moved while the copy runs: what reads or writes it cannot be bridged.
   if (legacy && what.map == instruction::one_byte) {
     const unsigned group = (what.modrm >> 3) & 7U;
-    if (what.opcode == 0x8f || (what.opcode == 0xff && group == 6)) return displaced::no_register;  // pop, push
+    if (what.opcode == 0x8f || (what.opcode == 0xff && group == 6))
+      return displaced::no_register;  // pop, push
   }
   const bool may_be_general = legacy || what.map == instruction::map_0f38;
   if (may_be_general && (what.reg() == rsp || second_source(what) == rsp)) return displaced::no_register;
@@ -81,12 +84,14 @@ std::uint8_t scratch_register(const instruction& what) noexcept {
 /// The instruction with [rip + disp32] turned into [scratch + 0], same length. Intel SDM vol. 2, 2.2.1.6.
 void rebase(const instruction& what, std::uint8_t scratch, std::uint8_t* bytes) noexcept {
   std::memcpy(bytes, what.bytes, what.length);
-  bytes[what.modrm_offset] = static_cast<std::uint8_t>(0x80 | (what.modrm & 0x38) | scratch);  // mod 2: disp32
+  bytes[what.modrm_offset] =
+      static_cast<std::uint8_t>(0x80 | (what.modrm & 0x38) | scratch);  // mod 2: disp32
   std::memset(bytes + what.displacement_offset, 0, 4);
   // [rip] ignores the B bit of the prefix; [scratch] would not.
   if (what.encoding == instruction::form::legacy) {
     if (what.rex != 0) bytes[what.opcode_offset - (what.map == 0 ? 1 : what.map == 1 ? 2 : 3)] &= 0xfe;
-  } else if (what.bytes[what.opcode_offset - 2] == 0xc5 && what.opcode_offset >= 2 && what.encoding == instruction::form::vex) {
+  } else if (what.bytes[what.opcode_offset - 2] == 0xc5 && what.opcode_offset >= 2 &&
+             what.encoding == instruction::form::vex) {
     // the two-byte VEX prefix has no B
   } else {
     const std::size_t first = what.opcode_offset - (what.encoding == instruction::form::evex ? 3U : 2U);
@@ -130,7 +135,8 @@ struct copy {
     return body;
   }
   [[nodiscard]] bool is_system_call() const noexcept {
-    return what.encoding == instruction::form::legacy && what.map == instruction::map_0f && what.opcode == 0x05;
+    return what.encoding == instruction::form::legacy && what.map == instruction::map_0f &&
+           what.opcode == 0x05;
   }
 };
 
@@ -146,8 +152,9 @@ result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uin
   layout.length = what.length;
 
   const std::uintptr_t operand = address + what.length + static_cast<std::uintptr_t>(what.displacement);
-  const bool near = fits(static_cast<std::int64_t>(operand - slot) - static_cast<std::int64_t>(2 * slot_unit)) &&
-                    fits(static_cast<std::int64_t>(operand - slot));
+  const bool near =
+      fits(static_cast<std::int64_t>(operand - slot) - static_cast<std::int64_t>(2 * slot_unit)) &&
+      fits(static_cast<std::int64_t>(operand - slot));
   if (what.rip_relative && !near) {
     layout.scratch = scratch_register(what);
     if (layout.scratch == displaced::no_register) return errc::out_of_code_memory;
@@ -167,13 +174,15 @@ result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uin
   return layout;
 }
 
-bool translate(const slot_layout& layout, std::uintptr_t address, std::size_t offset, registers& regs) noexcept {
+bool translate(const slot_layout& layout, std::uintptr_t address, std::size_t offset,
+               registers& regs) noexcept {
   const std::size_t inside = offset >= layout.part_two ? offset - layout.part_two : offset;
   if (layout.scratch != displaced::no_register) {
-    // Between the push of the scratch register and its pop the stack pointer is down by the red zone and one word.
+    // Between the push of the scratch register and its pop the stack pointer is down by the red zone and one
+    // word.
     constexpr std::size_t pushed = 6, lowered = 5;
     const std::size_t popped = std::size_t{layout.body} + layout.length + 1;
-    constexpr std::uint64_t registers::* const scratch[] = {&registers::rbp, &registers::rsi, &registers::rdi};
+    constexpr std::uint64_t registers::*const scratch[] = {&registers::rbp, &registers::rsi, &registers::rdi};
     if (inside >= pushed && inside < popped) {
       regs.*scratch[layout.scratch - rbp] = *reinterpret_cast<const std::uint64_t*>(regs.rsp);
       regs.rsp += red_zone + sizeof(std::uint64_t);

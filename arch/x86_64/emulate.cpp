@@ -8,12 +8,13 @@ namespace {
 using operation = displaced::operation;
 
 // Register numbers as instructions encode them: Intel SDM vol. 2, table 3-1.
-constexpr std::uint64_t registers::* const by_number[16] = {
+constexpr std::uint64_t registers::*const by_number[16] = {
     &registers::rax, &registers::rcx, &registers::rdx, &registers::rbx, &registers::rsp, &registers::rbp,
     &registers::rsi, &registers::rdi, &registers::r8,  &registers::r9,  &registers::r10, &registers::r11,
     &registers::r12, &registers::r13, &registers::r14, &registers::r15};
 
-constexpr std::uint64_t carry = 1U << 0, parity = 1U << 2, zero = 1U << 6, sign = 1U << 7, overflow = 1U << 11;
+constexpr std::uint64_t carry = 1U << 0, parity = 1U << 2, zero = 1U << 6, sign = 1U << 7,
+                        overflow = 1U << 11;
 constexpr std::uint64_t lahf_flags = 0xd5;  // SF ZF AF PF CF
 // What popf may change in user mode: ID, AC, NT, OF, DF, TF and the arithmetic flags.
 constexpr std::uint64_t popf_flags = 0x244dd5;
@@ -35,42 +36,67 @@ void write(const displaced& plan, registers& regs, std::uint8_t number, std::uin
       whole = is_high_byte(plan, number) ? (whole & ~std::uint64_t{0xff00}) | ((value & 0xff) << 8)
                                          : (whole & ~std::uint64_t{0xff}) | (value & 0xff);
       break;
-    case 2: whole = (whole & ~std::uint64_t{0xffff}) | (value & 0xffff); break;
-    case 4: whole = value & 0xffffffff; break;
-    default: whole = value; break;
+    case 2:
+      whole = (whole & ~std::uint64_t{0xffff}) | (value & 0xffff);
+      break;
+    case 4:
+      whole = value & 0xffffffff;
+      break;
+    default:
+      whole = value;
+      break;
   }
 }
 
 // The CPU itself computes the result and the flags, so undefined ones come out as they would have.
-#define LIBPROBE_ARITHMETIC(mnemonic, suffix)                                                        \
-  asm("btl $0, %k[in]\n\t" mnemonic suffix " %[b], %[a]\n\tlahf\n\tseto %%al"                         \
-      : [a] "+r"(a), "=&a"(ax)                                                                       \
-      : [b] "r"(b), [in] "r"(static_cast<std::uint32_t>(flags))                                       \
+#define LIBPROBE_ARITHMETIC(mnemonic, suffix)                                 \
+  asm("btl $0, %k[in]\n\t" mnemonic suffix " %[b], %[a]\n\tlahf\n\tseto %%al" \
+      : [a] "+r"(a), "=&a"(ax)                                                \
+      : [b] "r"(b), [in] "r"(static_cast<std::uint32_t>(flags))               \
       : "cc")
 
 template <class T>
-std::uint64_t arithmetic_in(operation what, std::uint64_t left, std::uint64_t right, std::uint64_t& flags) noexcept;
+std::uint64_t arithmetic_in(operation what, std::uint64_t left, std::uint64_t right,
+                            std::uint64_t& flags) noexcept;
 
-#define LIBPROBE_ARITHMETIC_IN(type, suffix)                                                                   \
-  template <>                                                                                                  \
-  std::uint64_t arithmetic_in<type>(operation what, std::uint64_t left, std::uint64_t right,                    \
-                                    std::uint64_t& flags) noexcept {                                            \
-    type a = static_cast<type>(left);                                                                          \
-    const type b = static_cast<type>(right);                                                                   \
-    std::uint32_t ax = 0;                                                                                      \
-    switch (what) {                                                                                            \
-      case operation::add_: LIBPROBE_ARITHMETIC("add", suffix); break;                                         \
-      case operation::or_: LIBPROBE_ARITHMETIC("or", suffix); break;                                           \
-      case operation::adc_: LIBPROBE_ARITHMETIC("adc", suffix); break;                                         \
-      case operation::sbb_: LIBPROBE_ARITHMETIC("sbb", suffix); break;                                         \
-      case operation::and_: LIBPROBE_ARITHMETIC("and", suffix); break;                                         \
-      case operation::sub_: LIBPROBE_ARITHMETIC("sub", suffix); break;                                         \
-      case operation::xor_: LIBPROBE_ARITHMETIC("xor", suffix); break;                                         \
-      case operation::cmp_: LIBPROBE_ARITHMETIC("cmp", suffix); break;                                         \
-      default: LIBPROBE_ARITHMETIC("test", suffix); break;                                                     \
-    }                                                                                                          \
+#define LIBPROBE_ARITHMETIC_IN(type, suffix)                                                                 \
+  template <>                                                                                                \
+  std::uint64_t arithmetic_in<type>(operation what, std::uint64_t left, std::uint64_t right,                 \
+                                    std::uint64_t & flags) noexcept {                                        \
+    type a = static_cast<type>(left);                                                                        \
+    const type b = static_cast<type>(right);                                                                 \
+    std::uint32_t ax = 0;                                                                                    \
+    switch (what) {                                                                                          \
+      case operation::add_:                                                                                  \
+        LIBPROBE_ARITHMETIC("add", suffix);                                                                  \
+        break;                                                                                               \
+      case operation::or_:                                                                                   \
+        LIBPROBE_ARITHMETIC("or", suffix);                                                                   \
+        break;                                                                                               \
+      case operation::adc_:                                                                                  \
+        LIBPROBE_ARITHMETIC("adc", suffix);                                                                  \
+        break;                                                                                               \
+      case operation::sbb_:                                                                                  \
+        LIBPROBE_ARITHMETIC("sbb", suffix);                                                                  \
+        break;                                                                                               \
+      case operation::and_:                                                                                  \
+        LIBPROBE_ARITHMETIC("and", suffix);                                                                  \
+        break;                                                                                               \
+      case operation::sub_:                                                                                  \
+        LIBPROBE_ARITHMETIC("sub", suffix);                                                                  \
+        break;                                                                                               \
+      case operation::xor_:                                                                                  \
+        LIBPROBE_ARITHMETIC("xor", suffix);                                                                  \
+        break;                                                                                               \
+      case operation::cmp_:                                                                                  \
+        LIBPROBE_ARITHMETIC("cmp", suffix);                                                                  \
+        break;                                                                                               \
+      default:                                                                                               \
+        LIBPROBE_ARITHMETIC("test", suffix);                                                                 \
+        break;                                                                                               \
+    }                                                                                                        \
     flags = (flags & ~(lahf_flags | overflow)) | ((ax >> 8) & lahf_flags) | ((ax & 1U) != 0 ? overflow : 0); \
-    return a;                                                                                                  \
+    return a;                                                                                                \
   }
 
 LIBPROBE_ARITHMETIC_IN(std::uint8_t, "b")
@@ -86,10 +112,18 @@ void arithmetic(const displaced& plan, registers& regs) noexcept {
                                                                   : read(plan, regs, plan.from);
   std::uint64_t value = 0;
   switch (plan.width) {
-    case 1: value = arithmetic_in<std::uint8_t>(plan.what, left, right, regs.rflags); break;
-    case 2: value = arithmetic_in<std::uint16_t>(plan.what, left, right, regs.rflags); break;
-    case 4: value = arithmetic_in<std::uint32_t>(plan.what, left, right, regs.rflags); break;
-    default: value = arithmetic_in<std::uint64_t>(plan.what, left, right, regs.rflags); break;
+    case 1:
+      value = arithmetic_in<std::uint8_t>(plan.what, left, right, regs.rflags);
+      break;
+    case 2:
+      value = arithmetic_in<std::uint16_t>(plan.what, left, right, regs.rflags);
+      break;
+    case 4:
+      value = arithmetic_in<std::uint32_t>(plan.what, left, right, regs.rflags);
+      break;
+    default:
+      value = arithmetic_in<std::uint64_t>(plan.what, left, right, regs.rflags);
+      break;
   }
   if (plan.what != operation::cmp_ && plan.what != operation::test_) write(plan, regs, plan.to, value);
 }
@@ -101,7 +135,8 @@ std::uint64_t effective_address(const displaced& plan, const registers& regs) no
   return plan.short_address ? address & 0xffffffff : address;
 }
 
-/// The fs segment's base: the thread control block's first word points to itself (System V ABI, TLS variant II).
+/// The fs segment's base: the thread control block's first word points to itself (System V ABI, TLS variant
+/// II).
 std::uint64_t fs_base() noexcept {
   std::uint64_t base = 0;
   asm("movq %%fs:0, %0" : "=r"(base));
@@ -113,14 +148,30 @@ bool holds(std::uint8_t condition, std::uint64_t flags) noexcept {
   const auto set = [flags](std::uint64_t mask) { return (flags & mask) != 0; };
   bool answer = false;
   switch (condition >> 1) {
-    case 0: answer = set(overflow); break;
-    case 1: answer = set(carry); break;
-    case 2: answer = set(zero); break;
-    case 3: answer = set(carry | zero); break;
-    case 4: answer = set(sign); break;
-    case 5: answer = set(parity); break;
-    case 6: answer = set(sign) != set(overflow); break;
-    default: answer = set(zero) || set(sign) != set(overflow); break;
+    case 0:
+      answer = set(overflow);
+      break;
+    case 1:
+      answer = set(carry);
+      break;
+    case 2:
+      answer = set(zero);
+      break;
+    case 3:
+      answer = set(carry | zero);
+      break;
+    case 4:
+      answer = set(sign);
+      break;
+    case 5:
+      answer = set(parity);
+      break;
+    case 6:
+      answer = set(sign) != set(overflow);
+      break;
+    default:
+      answer = set(zero) || set(sign) != set(overflow);
+      break;
   }
   return answer != ((condition & 1) != 0);
 }
@@ -153,10 +204,17 @@ bool emulate(const displaced& plan, std::uintptr_t address, registers& regs) noe
   std::uint64_t word = 0;
   switch (plan.what) {
     case operation::none:
-    case operation::nop: break;
-    case operation::push_register: push(regs, regs.*by_number[plan.from]); break;
-    case operation::push_immediate: push(regs, target); break;
-    case operation::push_flags: push(regs, regs.rflags & ~resume_and_virtual); break;
+    case operation::nop:
+      break;
+    case operation::push_register:
+      push(regs, regs.*by_number[plan.from]);
+      break;
+    case operation::push_immediate:
+      push(regs, target);
+      break;
+    case operation::push_flags:
+      push(regs, regs.rflags & ~resume_and_virtual);
+      break;
     case operation::pop_register:
       if (!guarded_load(regs.rsp, word)) return false;
       regs.rsp += sizeof word;
@@ -172,9 +230,15 @@ bool emulate(const displaced& plan, std::uintptr_t address, registers& regs) noe
       regs.rsp = regs.rbp + sizeof word;
       regs.rbp = word;
       break;
-    case operation::move_register: write(plan, regs, plan.to, read(plan, regs, plan.from)); break;
-    case operation::move_immediate: write(plan, regs, plan.to, target); break;
-    case operation::load_address: write(plan, regs, plan.to, effective_address(plan, regs)); break;
+    case operation::move_register:
+      write(plan, regs, plan.to, read(plan, regs, plan.from));
+      break;
+    case operation::move_immediate:
+      write(plan, regs, plan.to, target);
+      break;
+    case operation::load_address:
+      write(plan, regs, plan.to, effective_address(plan, regs));
+      break;
     case operation::add_:
     case operation::or_:
     case operation::adc_:
@@ -183,12 +247,16 @@ bool emulate(const displaced& plan, std::uintptr_t address, registers& regs) noe
     case operation::sub_:
     case operation::xor_:
     case operation::cmp_:
-    case operation::test_: arithmetic(plan, regs); break;
+    case operation::test_:
+      arithmetic(plan, regs);
+      break;
     case operation::call_relative:
       push(regs, next);
       to = target;
       break;
-    case operation::jump_relative: to = target; break;
+    case operation::jump_relative:
+      to = target;
+      break;
     case operation::jump_condition:
       if (holds(plan.condition, regs.rflags)) to = target;
       break;
@@ -202,7 +270,9 @@ bool emulate(const displaced& plan, std::uintptr_t address, registers& regs) noe
       to = regs.*by_number[plan.from];  // before the push: it may be rsp
       push(regs, next);
       break;
-    case operation::jump_register: to = regs.*by_number[plan.from]; break;
+    case operation::jump_register:
+      to = regs.*by_number[plan.from];
+      break;
     case operation::call_memory:
     case operation::jump_memory:
       if (!guarded_load(effective_address(plan, regs) + (plan.through_fs ? fs_base() : 0), to)) return false;

@@ -8,16 +8,25 @@ namespace libprobe::arch {
 /// int3. The trap reports the address behind it.
 inline constexpr std::uint8_t breakpoint[] = {0xcc};
 
+/// What a signal frame says of a fault beyond siginfo_t: error code, trap number, fault address.
+struct fault_words {
+  std::int64_t error, trap, address;
+};
+
 inline void cpu_relax() noexcept { __builtin_ia32_pause(); }
 
 /// A raw system call: no errno, no cancellation point, nothing of libc, so a probe on libc never sees it.
 /// Returns the kernel's answer, negative errno included. (System V ABI, A.2.1)
-inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) noexcept {
+inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                        long f = 0) noexcept {
   register long r10 asm("r10") = d;
   register long r8 asm("r8") = e;
   register long r9 asm("r9") = f;
   long answer = number;
-  asm volatile("syscall" : "+a"(answer) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+  asm volatile("syscall"
+               : "+a"(answer)
+               : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
   return answer;
 }
 

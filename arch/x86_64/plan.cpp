@@ -40,7 +40,8 @@ void set_memory_operand(displaced& plan, const instruction& what, std::uintptr_t
       plan.index = narrow(index);
       plan.scale = narrow(what.sib >> 6);
     }
-    if ((what.sib & 7U) != 5 || what.mod() != 0) plan.base = narrow((what.sib & 7U) | ((what.rex & 1U) != 0 ? 8U : 0U));
+    if ((what.sib & 7U) != 5 || what.mod() != 0)
+      plan.base = narrow((what.sib & 7U) | ((what.rex & 1U) != 0 ? 8U : 0U));
   } else {
     plan.base = narrow(what.rm());
   }
@@ -88,7 +89,8 @@ bool plan_arithmetic(displaced& plan, const instruction& what) noexcept {
   } else if (opcode >= 0xb0 && opcode <= 0xbf) {
     with_immediate(operation::move_immediate, opcode_register(what), opcode < 0xb8);
   } else if (opcode == 0xc6 || opcode == 0xc7) {
-    if (registers_only && ((what.modrm >> 3) & 7U) == 0) with_immediate(operation::move_immediate, what.rm(), byte);
+    if (registers_only && ((what.modrm >> 3) & 7U) == 0)
+      with_immediate(operation::move_immediate, what.rm(), byte);
   }
   return plan.what != operation::none;
 }
@@ -121,10 +123,12 @@ bool is_nop(const instruction& what) noexcept {
   if (what.map == instruction::one_byte) return what.opcode == 0x90 && (what.rex & 1U) == 0;
   if (what.map != instruction::map_0f) return false;
   // 0f 1f never touches its operand; endbr64 and endbr32 are f3 0f 1e fa/fb.
-  return what.opcode == 0x1f || (what.opcode == 0x1e && what.rep && (what.modrm == 0xfa || what.modrm == 0xfb));
+  return what.opcode == 0x1f ||
+         (what.opcode == 0x1e && what.rep && (what.modrm == 0xfa || what.modrm == 0xfb));
 }
 
-/// Control transfers. All of them are emulated, so nothing that leaves a slot ever runs in one. False: not one.
+/// Control transfers. All of them are emulated, so nothing that leaves a slot ever runs in one. False: not
+/// one.
 bool plan_branch(displaced& plan, const instruction& what, std::uintptr_t address) noexcept {
   const unsigned opcode = what.opcode;
   if (what.map == instruction::map_0f) {
@@ -174,13 +178,23 @@ bool is_refused(const instruction& what) noexcept {
   }
   if (what.map != instruction::one_byte) return false;
   switch (what.opcode) {
-    case 0x8e: return group == 2;               // mov to ss holds traps back for one instruction
-    case 0xc7: return what.modrm == 0xf8;       // xbegin: its abort target is relative, and a trap aborts
-    case 0xca: case 0xcb: case 0xcf: return true;  // far returns, iret
-    case 0xcc: case 0xf1: return true;          // int3, int1: somebody else's breakpoint
-    case 0xcd: return what.immediate != static_cast<std::int8_t>(0x80);
-    case 0xff: return group == 3 || group == 5 || group == 7;  // far call, far jmp
-    default: return false;
+    case 0x8e:
+      return group == 2;  // mov to ss holds traps back for one instruction
+    case 0xc7:
+      return what.modrm == 0xf8;  // xbegin: its abort target is relative, and a trap aborts
+    case 0xca:
+    case 0xcb:
+    case 0xcf:
+      return true;  // far returns, iret
+    case 0xcc:
+    case 0xf1:
+      return true;  // int3, int1: somebody else's breakpoint
+    case 0xcd:
+      return what.immediate != static_cast<std::int8_t>(0x80);
+    case 0xff:
+      return group == 3 || group == 5 || group == 7;  // far call, far jmp
+    default:
+      return false;
   }
 }
 
@@ -197,7 +211,8 @@ result<displaced> plan(const instruction& what, std::uintptr_t address, bool ste
       plan_branch(plan, what, address)) {
     // Intel ignores a 66 before a near branch, AMD truncates the target; gs has no base that can be read.
     if (what.operand_size && !what.rex_w()) return errc::unsupported_instruction;
-    if (what.segment == 0x65 && (plan.what == operation::call_memory || plan.what == operation::jump_memory)) {
+    if (what.segment == 0x65 &&
+        (plan.what == operation::call_memory || plan.what == operation::jump_memory)) {
       return errc::unsupported_instruction;
     }
     plan.how = method::emulate;
@@ -222,5 +237,7 @@ result<displaced> plan(const instruction& what, std::uintptr_t address, bool ste
   plan.how = plan.what == operation::none ? method::copy : method::emulate;
   return plan;
 }
+
+bool is_branch(const displaced& what) noexcept { return what.what >= operation::call_relative; }
 
 }  // namespace libprobe::arch

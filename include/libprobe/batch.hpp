@@ -6,8 +6,9 @@
 
 namespace libprobe {
 
-/// ONE grace period for every probe, of any kind, that any thread has queued by unregister_*_fast(); then all of
-/// them are cleaned up. When it returns no handler of them runs, and the objects may be freed or registered anew.
+/// ONE grace period for every probe, of any kind, that any thread has queued by unregister_*_fast(); then all
+/// of them are cleaned up. When it returns no handler of them runs, and the objects may be freed or
+/// registered anew.
 ///
 /// Blocks until every handler that was running has returned. From inside a handler that would be for ever: it
 /// fails with errc::would_deadlock and leaves the queue to a later commit. errc::text_not_writable if a
@@ -15,8 +16,8 @@ namespace libprobe {
 /// are free all the same.
 std::error_code commit_probes() noexcept;
 
-/// Collects additions and removals and applies them together. Not for use by two threads at once. The destructor commits
-/// what has been collected; errors of that are lost, so call commit() where they matter.
+/// Collects additions and removals and applies them together. Not for use by two threads at once. The
+/// destructor commits what has been collected; errors of that are lost, so call commit() where they matter.
 class batch {
  public:
   batch() = default;
@@ -29,8 +30,9 @@ class batch {
   batch& add(probe& p);
   batch& remove(probe& p);
 
-  /// Removes all that is to be removed and adds all that is to be added: the additions all or nothing, in one patching pass.
-  /// If they are refused the error is returned, and the removals still hold. Then commit_probes(). The batch is empty afterwards.
+  /// Removes all that is to be removed and adds all that is to be added: the additions all or nothing, in one
+  /// patching pass. If they are refused the error is returned, and the removals still hold. Then
+  /// commit_probes(). The batch is empty afterwards.
   std::error_code commit() noexcept;
 
  private:

@@ -39,8 +39,8 @@ const std::error_category& error_category() noexcept;
 inline std::error_code make_error_code(errc e) noexcept { return {static_cast<int>(e), error_category()}; }
 
 /// What the last refused libprobe call of the calling thread had to say beyond its error code: which name was
-/// not found, which candidates an ambiguous name has, which system call failed. Empty if there is nothing to add.
-/// Any thread; not from a handler; allocates.
+/// not found, which candidates an ambiguous name has, which system call failed. Empty if there is nothing to
+/// add. Any thread; not from a handler; allocates.
 std::string last_error_detail();
 
 }  // namespace libprobe

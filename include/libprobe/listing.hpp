@@ -11,21 +11,23 @@ namespace libprobe {
 /// One registered probe.
 struct probe_row {
   std::uintptr_t address = 0;
-  char kind = 'k';  ///< 'k' probe, 'j' jprobe, 'r' retprobe
+  char kind = 'k';     ///< 'k' probe, 'j' jprobe, 'r' retprobe
   std::string symbol;  ///< empty when no symbol covers the address
   std::uintptr_t offset = 0;
   std::string module;
   bool disabled = false;
-  bool jump = false;     ///< reached by a jump instead of a trap
-  std::string method;    ///< how the displaced instruction runs: emulated, copied, single-stepped
+  bool jump = false;   ///< reached by a jump instead of a trap
+  std::string method;  ///< how the displaced instruction runs: emulated, copied, single-stepped
   std::uint64_t hits = 0;
   std::uint64_t nmissed = 0;
 };
 
-/// A snapshot, sorted by address and order of registration. Any thread; not from a handler; allocates, blocks on other control calls.
+/// A snapshot, sorted by address and order of registration. Any thread; not from a handler; allocates, blocks
+/// on other control calls.
 std::vector<probe_row> list_probes();
 
-/// `00007f21c0a3b2f0  k  sqlite3_step+0x4  libsqlite3.so.0  [TRAP]  12  0`; `[DISABLED]` in place of `[TRAP]` or `[JUMP]`.
+/// `00007f21c0a3b2f0  k  sqlite3_step+0x4  libsqlite3.so.0  [TRAP]  12  0`; `[DISABLED]` in place of `[TRAP]`
+/// or `[JUMP]`.
 std::string to_string(const probe_row& row);
 std::ostream& operator<<(std::ostream& out, const probe_row& row);
 

@@ -10,13 +10,15 @@
 
 namespace libprobe {
 
-/// A place in the code of this process. Made implicitly from a function pointer, an address or a string; nothing
-/// is looked up before registration, so making one never fails.
+/// A place in the code of this process. Made implicitly from a function pointer, an address or a string;
+/// nothing is looked up before registration, so making one never fails.
 ///
 /// - A function pointer names the code that really runs: PLT stubs and IFUNCs are followed.
 /// - An address is taken as it is, and must be an instruction's first byte.
-/// - A string is `"symbol"`, `"symbol+0x10"`, `"module:symbol+4"` or `"0x55..."`. A module is matched by soname
-///   or file name. Static functions and demangled C++ names (`"ns::Widget::draw"`, `"ns::f(int)"`) are found too.
+/// - A string is `"symbol"`, `"symbol+0x10"`, `"module:symbol+4"` or `"0x55..."`. A module is matched by
+/// soname
+///   or file name. Static functions and demangled C++ names (`"ns::Widget::draw"`, `"ns::f(int)"`) are found
+///   too.
 class location {
  public:
   enum class kind : unsigned char { none, function, address, name };
@@ -39,12 +41,14 @@ class location {
 
   location(const void* address) noexcept  // NOLINT(google-explicit-constructor)
       : kind_{kind::address}, address_{reinterpret_cast<std::uintptr_t>(address)} {}
-  location(const char* name) : kind_{name != nullptr ? kind::name : kind::none} {  // NOLINT(google-explicit-constructor)
+  location(const char* name)
+      : kind_{name != nullptr ? kind::name : kind::none} {  // NOLINT(google-explicit-constructor)
     if (name != nullptr) name_ = name;
   }
-  location(std::string name) noexcept : kind_{kind::name}, name_{std::move(name)} {}  // NOLINT(google-explicit-constructor)
+  location(std::string name) noexcept
+      : kind_{kind::name}, name_{std::move(name)} {}                   // NOLINT(google-explicit-constructor)
   location(std::string_view name) : kind_{kind::name}, name_{name} {}  // NOLINT(google-explicit-constructor)
-  location(std::nullptr_t) noexcept {}  // NOLINT(google-explicit-constructor)
+  location(std::nullptr_t) noexcept {}                                 // NOLINT(google-explicit-constructor)
 
   [[nodiscard]] kind what() const noexcept { return kind_; }
   /// The function's or the plain address; 0 for a name.

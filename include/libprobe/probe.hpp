@@ -40,7 +40,8 @@ struct probe;
 namespace detail {
 
 /// What libprobe remembers inside a probe object. Its destructor is the safety net of the destructor rule: a
-/// probe that is still registered or still queued is unregistered and committed, so freeing is never too early.
+/// probe that is still registered or still queued is unregistered and committed, so freeing is never too
+/// early.
 class probe_state {
  public:
   probe_state() = default;
@@ -61,24 +62,25 @@ class probe_state {
 
 }  // namespace detail
 
-/// A probe at one instruction. Owned by the caller, neither copied nor moved while registered; an aggregate for
-/// designated initialisers. Handlers and location are read when it is registered.
+/// A probe at one instruction. Owned by the caller, neither copied nor moved while registered; an aggregate
+/// for designated initialisers. Handlers and location are read when it is registered.
 ///
-/// Handlers run in the thread that hit the probe, on its stack, in a signal handler for SIGTRAP: the same rules
-/// hold as for one (async-signal-safe calls only, unless the probed place is known to hold no lock). errno is
-/// preserved. They may read and change every register. While one runs, further hits of the same thread run no
-/// handler: they count in nmissed(). Handlers must return: no exception, no longjmp.
+/// Handlers run in the thread that hit the probe, on its stack, in a signal handler for SIGTRAP: the same
+/// rules hold as for one (async-signal-safe calls only, unless the probed place is known to hold no lock).
+/// errno is preserved. They may read and change every register. While one runs, further hits of the same
+/// thread run no handler: they count in nmissed(). Handlers must return: no exception, no longjmp.
 struct probe {
   location at;
   /// Before the displaced instruction. Non-zero: "I have set the instruction pointer": the instruction, the
   /// pre_handlers of probes registered later at this address (they count a miss) and all post_handlers are
-  /// skipped. Zero: the instruction runs as if at its own address, with the registers as the handler left them;
-  /// the instruction pointer is not looked at.
+  /// skipped. Zero: the instruction runs as if at its own address, with the registers as the handler left
+  /// them; the instruction pointer is not looked at.
   int (*pre_handler)(probe&, registers&) = nullptr;
   /// After the displaced instruction; may change any register, the instruction pointer too.
   void (*post_handler)(probe&, registers&) = nullptr;
-  /// The displaced instruction raised SIGSEGV, SIGBUS, SIGFPE or SIGILL (`signo`), nothing of it has happened. True:
-  /// handled, go on with the registers as they are now. False: the next handler, at last the program's own.
+  /// The displaced instruction raised SIGSEGV, SIGBUS, SIGFPE or SIGILL (`signo`), nothing of it has
+  /// happened. True: handled, go on with the registers as they are now. False: the next handler, at last the
+  /// program's own.
   bool (*fault_handler)(probe&, registers&, int signo) = nullptr;
   probe_flags flags = probe_flags::none;
   void* context = nullptr;  ///< the user's own; libprobe does not touch it
@@ -101,15 +103,18 @@ void unregister_probes(std::span<probe* const> probes) noexcept;
 /// The object must stay until a commit_probes(); it may be registered again before. Never waits for handlers.
 void unregister_probe_fast(probe& p) noexcept;
 
-/// Arms a disabled probe, or lets a registered one rest; when all probes of a place rest, its text is restored.
-/// errc::not_registered for a probe that is not registered. Any thread, from handlers too.
+/// Arms a disabled probe, or lets a registered one rest; when all probes of a place rest, its text is
+/// restored. errc::not_registered for a probe that is not registered. Any thread, from handlers too.
 std::error_code enable_probe(probe& p) noexcept;
 std::error_code disable_probe(probe& p) noexcept;
 
-/// How often the handlers ran, and how often a hit ran none (because the thread was in a handler, in libprobe, or
-/// because an earlier probe at the address took the hit over). Reset by registration, readable afterwards. Signal-safe.
+/// How often the handlers ran, and how often a hit ran none (because the thread was in a handler, in
+/// libprobe, or because an earlier probe at the address took the hit over). Reset by registration, readable
+/// afterwards. Signal-safe.
 inline std::uint64_t hits(const probe& p) noexcept { return p.state_.hits.load(std::memory_order_relaxed); }
-inline std::uint64_t nmissed(const probe& p) noexcept { return p.state_.missed.load(std::memory_order_relaxed); }
+inline std::uint64_t nmissed(const probe& p) noexcept {
+  return p.state_.missed.load(std::memory_order_relaxed);
+}
 /// The instruction at which the probe was placed when it was last registered; null if never.
 inline void* address_of(const probe& p) noexcept {
   return reinterpret_cast<void*>(p.state_.address.load(std::memory_order_relaxed));

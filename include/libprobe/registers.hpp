@@ -1,4 +1,5 @@
-// What the CPU held when a probe was hit. The struct itself is the architecture's own; see the included header.
+// What the CPU held when a probe was hit. The struct itself is the architecture's own; see the included
+// header.
 #pragma once
 
 #if defined(__x86_64__)

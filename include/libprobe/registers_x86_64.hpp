@@ -15,8 +15,8 @@ template <class T>
 concept register_float = std::is_same_v<T, float> || std::is_same_v<T, double>;
 }  // namespace detail
 
-/// The CPU's state at a hit, read and write. A handler gets a reference that is valid until it returns; what it
-/// writes is what the program goes on with. All members are signal-safe; none blocks or allocates.
+/// The CPU's state at a hit, read and write. A handler gets a reference that is valid until it returns; what
+/// it writes is what the program goes on with. All members are signal-safe; none blocks or allocates.
 ///
 /// In a pre_handler `rip` is the probed address, in a post_handler the address of the next instruction, in a
 /// fault_handler that of the faulting (probed) instruction.
@@ -32,8 +32,8 @@ struct registers {
 
   /// The n-th (from 0) argument of its class, at a function's first instruction: integers and pointers are
   /// counted apart from float and double. For `f(int a, double x, char* s)`: argument<int>(0),
-  /// argument<double>(0), argument<char*>(1). From the seventh integer or ninth float on it is read from the stack, as if
-  /// no argument of the other class were there.
+  /// argument<double>(0), argument<char*>(1). From the seventh integer or ninth float on it is read from the
+  /// stack, as if no argument of the other class were there.
   template <detail::register_integer T>
   [[nodiscard]] T argument(std::size_t n) const noexcept {
     return narrow<T>(n < 6 ? this->*integer_arguments[n] : *stack_argument(n - 6));
@@ -79,7 +79,8 @@ struct registers {
 
   /// The 16 bytes of vector register xmm0 .. xmm15, read and write.
   [[nodiscard]] void* xmm(std::size_t n) noexcept {
-    // In its initial state the CPU need not have stored the register: what is written must be marked as in use.
+    // In its initial state the CPU need not have stored the register: what is written must be marked as in
+    // use.
     if (xstate_in_use_ != nullptr) *xstate_in_use_ |= sse_component;
     return xmm_ + 16 * n;
   }

@@ -5,7 +5,8 @@
 //     synchronize() and frees it after.
 //  2. Entering and leaving never block, allocate, or call libc; they are safe in any signal handler, from a
 //     thread's first instruction on, and they nest.
-//  3. synchronize() returns after every section that was open when it was called has been left. Sections opened later
+//  3. synchronize() returns after every section that was open when it was called has been left. Sections
+//  opened later
 //     do not hold it up.
 #pragma once
 
@@ -42,8 +43,10 @@ class section {
     outer_ = reader_->since.load(std::memory_order_relaxed);
     if (outer_ == 0) {
       reader_->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_relaxed);
-      if (detail::readers_pay.load(std::memory_order_relaxed)) std::atomic_thread_fence(std::memory_order_seq_cst);
-      // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was unlinked.
+      if (detail::readers_pay.load(std::memory_order_relaxed))
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+      // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was
+      // unlinked.
       std::atomic_signal_fence(std::memory_order_seq_cst);
     }
   }
@@ -66,7 +69,8 @@ class section {
 /// Prepares the process; before the first synchronize(). Idempotent.
 void prepare() noexcept;
 
-/// One grace period: see guarantee 3. Blocks; must not be called inside a section. Any number of threads may wait at once.
+/// One grace period: see guarantee 3. Blocks; must not be called inside a section. Any number of threads may
+/// wait at once.
 void synchronize() noexcept;
 
 /// In a forked child: only the calling thread is left.

@@ -14,7 +14,8 @@ namespace {
 
 std::atomic<std::uint64_t> completed{0};
 
-/// Waits ever longer: handlers are short as a rule, and a grace period should not burn a core when they are not.
+/// Waits ever longer: handlers are short as a rule, and a grace period should not burn a core when they are
+/// not.
 class backoff {
  public:
   void wait() noexcept {
@@ -80,9 +81,9 @@ std::uint64_t grace_periods() noexcept { return completed.load(std::memory_order
 
 std::size_t records_in_use() noexcept {
   const auto used = std::min(detail::pool.used.load(), detail::record_count);
-  return static_cast<std::size_t>(std::count_if(detail::pool.records.begin(),
-                                                detail::pool.records.begin() + static_cast<std::ptrdiff_t>(used),
-                                                [](const reader& r) { return r.owner.load() > 0; }));
+  return static_cast<std::size_t>(std::count_if(
+      detail::pool.records.begin(), detail::pool.records.begin() + static_cast<std::ptrdiff_t>(used),
+      [](const reader& r) { return r.owner.load() > 0; }));
 }
 
 }  // namespace libprobe::epoch

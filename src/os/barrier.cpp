@@ -16,8 +16,9 @@ std::atomic<bool> have_sync_core{false};
 
 bool membarrier(int command) noexcept { return syscall(SYS_membarrier, command, 0, 0) == 0; }
 
-/// Taking access away from a touched page makes the kernel interrupt every CPU that runs this process to flush its
-/// TLB, and returning from that interrupt serialises. liburcu used the same before membarrier existed.
+/// Taking access away from a touched page makes the kernel interrupt every CPU that runs this process to
+/// flush its TLB, and returning from that interrupt serialises. liburcu used the same before membarrier
+/// existed.
 void interrupt_all_cores() noexcept {
   const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   void* page = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -6,15 +6,15 @@ namespace libprobe::os {
 /// Registers this process for the barriers below. Idempotent; call again in a forked child.
 void prepare_barriers() noexcept;
 
-/// True if heavy_barrier() makes every running thread execute a full memory barrier (membarrier(2)). Where the
-/// kernel refuses it, readers must use a full barrier of their own.
+/// True if heavy_barrier() makes every running thread execute a full memory barrier (membarrier(2)). Where
+/// the kernel refuses it, readers must use a full barrier of their own.
 bool barriers_are_asymmetric() noexcept;
 
 /// Every thread of the process has executed a full memory barrier between call and return. Not signal-safe.
 void heavy_barrier() noexcept;
 
-/// Every thread of the process has discarded instructions fetched before the call when it next runs: the kernel's
-/// text_poke_sync(). To be called after text was written.
+/// Every thread of the process has discarded instructions fetched before the call when it next runs: the
+/// kernel's text_poke_sync(). To be called after text was written.
 void synchronize_cores() noexcept;
 
 }  // namespace libprobe::os

@@ -10,8 +10,8 @@ namespace libprobe::os {
 
 namespace {
 
-constexpr std::uintptr_t lowest = 0x10000;              // vm.mmap_min_addr
-constexpr std::uintptr_t highest = 0x7fff'ffff'0000;    // user addresses of 47 bits
+constexpr std::uintptr_t lowest = 0x10000;            // vm.mmap_min_addr
+constexpr std::uintptr_t highest = 0x7fff'ffff'0000;  // user addresses of 47 bits
 
 bool map_at(std::uintptr_t address, std::size_t size) noexcept {
   void* at = reinterpret_cast<void*>(address);
@@ -43,7 +43,7 @@ std::optional<std::uintptr_t> map_code(std::uintptr_t near, std::uintptr_t reach
       if (!best || distance(candidate, near) < distance(*best, near)) best = candidate;
     };
     std::uintptr_t free_from = lowest;
-    for (const auto& mapping : read_mappings()) {
+    for (const auto& mapping : read_maps()) {
       // The kernel keeps a gap below stacks; stay off both neighbours of any mapping by some pages.
       constexpr std::uintptr_t margin = 0x1000;
       if (mapping.start > free_from + margin) consider(free_from, mapping.start - margin);
@@ -56,6 +56,8 @@ std::optional<std::uintptr_t> map_code(std::uintptr_t near, std::uintptr_t reach
   return std::nullopt;
 }
 
-void unmap_code(std::uintptr_t address, std::size_t size) noexcept { munmap(reinterpret_cast<void*>(address), size); }
+void unmap_code(std::uintptr_t address, std::size_t size) noexcept {
+  munmap(reinterpret_cast<void*>(address), size);
+}
 
 }  // namespace libprobe::os

@@ -10,7 +10,7 @@ namespace libprobe {
 template <class T>
 class [[nodiscard]] result {
  public:
-  result(T value) : value_{std::move(value)} {}    // NOLINT(google-explicit-constructor)
+  result(T value) : value_{std::move(value)} {}   // NOLINT(google-explicit-constructor)
   result(errc error) noexcept : error_{error} {}  // NOLINT(google-explicit-constructor)
 
   explicit operator bool() const noexcept { return value_.has_value(); }

@@ -15,7 +15,8 @@ long address(const void* pointer) noexcept { return reinterpret_cast<long>(point
 }  // namespace
 
 bool change_action(int signo, const signal_action* next, signal_action* previous) noexcept {
-  return arch::system_call(__NR_rt_sigaction, signo, address(next), address(previous), sizeof(std::uint64_t)) == 0;
+  return arch::system_call(__NR_rt_sigaction, signo, address(next), address(previous),
+                           sizeof(std::uint64_t)) == 0;
 }
 
 void run_action(const signal_action& action, int signo, siginfo_t* info, void* context) noexcept {
@@ -26,7 +27,7 @@ void run_action(const signal_action& action, int signo, siginfo_t* info, void* c
   if ((action.flags & SA_SIGINFO) != 0) {
     action.handler(signo, info, context);
   } else {
-    reinterpret_cast<void (*)(int)>(action.handler)(signo);
+    reinterpret_cast<void (*)(int)>(action.number())(signo);
   }
   arch::system_call(__NR_rt_sigprocmask, SIG_SETMASK, address(&before), 0, sizeof before);
 }

@@ -1,4 +1,5 @@
-// Signal handlers without libc in between: neither its wrappers nor a sanitizer's or the program's interposers.
+// Signal handlers without libc in between: neither its wrappers nor a sanitizer's or the program's
+// interposers.
 #pragma once
 
 #include <signal.h>
@@ -14,15 +15,20 @@ struct signal_action {
   void (*restorer)() = nullptr;
   std::uint64_t mask = 0;
 
-  [[nodiscard]] bool is_default() const noexcept { return reinterpret_cast<sighandler_t>(handler) == SIG_DFL; }
-  [[nodiscard]] bool is_ignored() const noexcept { return reinterpret_cast<sighandler_t>(handler) == SIG_IGN; }
+  [[nodiscard]] bool is_default() const noexcept {
+    return number() == reinterpret_cast<std::uintptr_t>(SIG_DFL);
+  }
+  [[nodiscard]] bool is_ignored() const noexcept {
+    return number() == reinterpret_cast<std::uintptr_t>(SIG_IGN);
+  }
+  [[nodiscard]] std::uintptr_t number() const noexcept { return reinterpret_cast<std::uintptr_t>(handler); }
 };
 
 /// Signal-safe. `next` or `previous` may be null. False if the kernel refuses.
 bool change_action(int signo, const signal_action* next, signal_action* previous) noexcept;
 
-/// Runs an action in the running handler, as the kernel would have: its mask, one or three arguments, SA_RESETHAND aside.
-/// Not for default and ignored ones. Signal-safe.
+/// Runs an action in the running handler, as the kernel would have: its mask, one or three arguments,
+/// SA_RESETHAND aside. Not for default and ignored ones. Signal-safe.
 void run_action(const signal_action& action, int signo, siginfo_t* info, void* context) noexcept;
 
 /// Sends the calling thread a signal. Signal-safe.

@@ -23,8 +23,9 @@ std::atomic<bool (*)(std::uintptr_t)> write_refusal{nullptr};
 
 enum class write_result : std::uint8_t { done, gone, refused };
 
-/// Opened for each pass: a descriptor that is kept would be inherited by forked children, whose writes would then
-/// land in the parent, and a program that closes all descriptors would put its own file under the number.
+/// Opened for each pass: a descriptor that is kept would be inherited by forked children, whose writes would
+/// then land in the parent, and a program that closes all descriptors would put its own file under the
+/// number.
 class process_memory {
  public:
   process_memory() noexcept : file_{open("/proc/self/mem", O_RDWR | O_CLOEXEC)} {}
@@ -36,7 +37,8 @@ class process_memory {
 
   bool read(std::uintptr_t from, std::span<std::uint8_t> to) const noexcept {
     return file_ < 0 ? read_memory(from, to)
-                     : pread(file_, to.data(), to.size(), static_cast<off_t>(from)) == static_cast<ssize_t>(to.size());
+                     : pread(file_, to.data(), to.size(), static_cast<off_t>(from)) ==
+                           static_cast<ssize_t>(to.size());
   }
 
   write_result write(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
@@ -51,15 +53,17 @@ class process_memory {
 
  private:
   static write_result write_by_protection(std::uintptr_t to, std::span<const std::uint8_t> from) noexcept {
-    const auto mapping = find_mapping(to);
+    const auto mapping = mapping_at(to);
     if (!mapping) return write_result::gone;
+    const int protection = (mapping->readable ? PROT_READ : 0) | (mapping->writable ? PROT_WRITE : 0) |
+                           (mapping->executable ? PROT_EXEC : 0);
     const auto page = to & ~(page_size - 1);
     const auto length = ((to + from.size() + page_size - 1) & ~(page_size - 1)) - page;
     auto* start = reinterpret_cast<void*>(page);
     // Other threads run this very page, so it must stay executable meanwhile.
-    if (mprotect(start, length, mapping->protection | PROT_WRITE) != 0) return write_result::refused;
+    if (mprotect(start, length, protection | PROT_WRITE) != 0) return write_result::refused;
     std::memcpy(reinterpret_cast<void*>(to), from.data(), from.size());
-    mprotect(start, length, mapping->protection);
+    mprotect(start, length, protection);
     return write_result::done;
   }
 
@@ -104,7 +108,8 @@ void write_page(const process_memory& memory, std::span<edit> edits) noexcept {
 std::size_t same_page(std::span<const edit> edits) noexcept {
   const auto page = edits.front().address / page_size;
   return static_cast<std::size_t>(
-      std::find_if(edits.begin(), edits.end(), [page](const edit& e) { return e.address / page_size != page; }) -
+      std::find_if(edits.begin(), edits.end(),
+                   [page](const edit& e) { return e.address / page_size != page; }) -
       edits.begin());
 }
 
@@ -116,7 +121,8 @@ bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept {
   for (std::size_t at = 0; at < edits.size();) {
     const auto page = edits.subspan(at, same_page(edits.subspan(at)));
     write_page(memory, page);
-    good = good && std::all_of(page.begin(), page.end(), [](const edit& e) { return e.done == edit::outcome::written; });
+    good = good && std::all_of(page.begin(), page.end(),
+                               [](const edit& e) { return e.done == edit::outcome::written; });
     if (!good && all_or_nothing) break;
     at += page.size();
   }
@@ -136,7 +142,8 @@ bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept {
   const auto count = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
   if (count == static_cast<ssize_t>(to.size())) return true;
   if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return false;
-  std::memcpy(to.data(), reinterpret_cast<const void*>(from), to.size());  // a sandbox without that system call
+  std::memcpy(to.data(), reinterpret_cast<const void*>(from),
+              to.size());  // a sandbox without that system call
   return true;
 }
 

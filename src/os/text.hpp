@@ -7,7 +7,8 @@
 
 namespace libprobe::os {
 
-/// One change of text: where the bytes are `expected`, they become `wanted`. Both have `size` bytes and outlive the call.
+/// One change of text: where the bytes are `expected`, they become `wanted`. Both have `size` bytes and
+/// outlive the call.
 struct edit {
   enum class outcome : std::uint8_t {
     pending,  // not reached
@@ -23,12 +24,13 @@ struct edit {
   outcome done = outcome::pending;
 };
 
-/// Carries out the edits, which are sorted by address and do not overlap: one read and one write per page that they
-/// touch. Stops at the first refused write if `all_or_nothing`, taking back what it had written; a difference counts as a refusal then.
-/// Returns whether every edit was written. Does not synchronise cores. Blocks; not signal-safe.
+/// Carries out the edits, which are sorted by address and do not overlap: one read and one write per page
+/// that they touch. Stops at the first refused write if `all_or_nothing`, taking back what it had written; a
+/// difference counts as a refusal then. Returns whether every edit was written. Does not synchronise cores.
+/// Blocks; not signal-safe.
 ///
-/// Writes go through /proc/self/mem, so there is no moment at which a page is writable (or not executable), and an
-/// error in place of a fault when it is gone; where the kernel refuses that, by mprotect.
+/// Writes go through /proc/self/mem, so there is no moment at which a page is writable (or not executable),
+/// and an error in place of a fault when it is gone; where the kernel refuses that, by mprotect.
 bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept;
 
 /// Copies memory that may vanish at any moment. False if some of it is not there.

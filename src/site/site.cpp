@@ -1,6 +1,7 @@
 // The data that hit and control share. Part of the hit path.
 #include "site/site.hpp"
 
+#include "site/previous.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::site {
@@ -9,5 +10,6 @@ constinit table<site> sites;
 constinit table<chunk> chunks;
 constinit std::atomic<std::uint64_t> text_version{0};
 __thread thread_state self __attribute__((tls_model("initial-exec")));
+constinit os::signal_action previous[65]{};
 
 }  // namespace libprobe::site

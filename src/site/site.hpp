@@ -13,10 +13,12 @@ namespace libprobe::site {
 
 struct site;
 
-/// One registered probe, of any kind, at its site. Made by the api, owned by control, freed after a grace period.
+/// One registered probe, of any kind, at its site. Made by the api, owned by control, freed after a grace
+/// period.
 struct attachment {
   // What the hit path calls; any may be null. The kinds (src/api) supply them.
-  int (*before)(attachment&, registers&) = nullptr;  // non-zero: the instruction pointer is set, skip the instruction
+  int (*before)(attachment&,
+                registers&) = nullptr;  // non-zero: the instruction pointer is set, skip the instruction
   void (*after)(attachment&, registers&) = nullptr;
   bool (*fault)(attachment&, registers&, int signo) = nullptr;
   std::atomic<std::uint64_t>* hits = nullptr;  // in the user's object, which outlives the attachment
@@ -28,8 +30,8 @@ struct attachment {
   bool disabled = false;
   char kind = 'k';
   site* where = nullptr;
-  void* owner = nullptr;                              // the user's object
-  void (*release)(attachment&) noexcept = nullptr;    // frees it, tells the user's object
+  void* owner = nullptr;                            // the user's object
+  void (*release)(attachment&) noexcept = nullptr;  // frees it, tells the user's object
 };
 
 /// Published in the table; freed a grace period after it was taken out.
@@ -45,7 +47,8 @@ struct site {
   site* next_retired = nullptr;
 
   [[nodiscard]] bool wants_after() const noexcept {
-    for (auto* a = first.load(std::memory_order_acquire); a != nullptr; a = a->next.load(std::memory_order_acquire)) {
+    for (auto* a = first.load(std::memory_order_acquire); a != nullptr;
+         a = a->next.load(std::memory_order_acquire)) {
       if (a->after != nullptr && !a->resting.load(std::memory_order_relaxed)) return true;
     }
     return false;
@@ -55,8 +58,8 @@ struct site {
 /// All sites of the process. One writer: control, under its lock.
 extern constinit table<site> sites;
 
-/// Odd while text is being written, and different after: whoever finds neither a site nor restored text in between
-/// looks again.
+/// Odd while text is being written, and different after: whoever finds neither a site nor restored text in
+/// between looks again.
 extern constinit std::atomic<std::uint64_t> text_version;
 
 }  // namespace libprobe::site

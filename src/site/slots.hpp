@@ -1,5 +1,5 @@
-// Code slots: where copied instructions run. A slot belongs to an address and its original bytes for good, refers to its site
-// by that address only, and is used again when the address is probed again.
+// Code slots: where copied instructions run. A slot belongs to an address and its original bytes for good,
+// refers to its site by that address only, and is used again when the address is probed again.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +28,11 @@ struct chunk {
   slot slots[slots_in_chunk];
 };
 
-/// Chunks by base address. Written by control; read by the hit path, without a section: chunks never die.
+/// Chunks by base address. Written by control, read by the hit path. Chunks never die, but the table may be
+/// replaced by a larger one: read it inside a section.
 extern constinit table<chunk> chunks;
 
-/// The slot that an instruction pointer lies in; null if none. Signal-safe.
+/// The slot that an instruction pointer lies in; null if none. Inside a section; signal-safe.
 inline const slot* slot_at(std::uintptr_t ip) noexcept {
   const chunk* in = chunks.find(ip & ~(chunk_size - 1));
   if (in == nullptr) return nullptr;

@@ -1,8 +1,9 @@
-// A hash table from addresses to objects: wait-free to read in any signal handler, while one writer changes it.
+// A hash table from addresses to objects: wait-free to read in any signal handler, while one writer changes
+// it.
 //
 // Open addressing. A key, once in a table, stays in its place for that table's life (erasing clears only the
-// value), so a reader can never match one key and read another's value. Growth builds a new table and publishes
-// it; the old one must be kept until a grace period has passed.
+// value), so a reader can never match one key and read another's value. Growth builds a new table and
+// publishes it; the old one must be kept until a grace period has passed.
 #pragma once
 
 #include <atomic>
@@ -28,7 +29,7 @@ class table {
     std::size_t mask;
     unsigned shift;
     std::unique_ptr<entry[]> entries;
-    std::unique_ptr<storage> older;  // in a chain of retired ones
+    storage* older = nullptr;  // in a chain of retired ones
   };
 
   constexpr table() = default;
@@ -45,7 +46,8 @@ class table {
     }
   }
 
-  /// Writer: makes room for `more` further keys, so that inserting them cannot fail. Throws std::bad_alloc and changes nothing then.
+  /// Writer: makes room for `more` further keys, so that inserting them cannot fail. Throws std::bad_alloc
+  /// and changes nothing then.
   void reserve(std::size_t more) {
     storage* now = storage_.load(std::memory_order_relaxed);
     if (now != nullptr && (used_ + more) * 3 <= (now->mask + 1) * 2) return;
@@ -59,10 +61,7 @@ class table {
       }
     }
     storage_.store(next.release(), std::memory_order_release);
-    if (now != nullptr) {
-      now->older = std::move(retired_);
-      retired_.reset(now);
-    }
+    if (now != nullptr) now->older = std::exchange(retired_, now);
   }
 
   /// Writer: room for the key must have been reserved. Replaces the value of a key that is there.
@@ -89,7 +88,10 @@ class table {
     }
   }
   /// Writer: outgrown tables, to be dropped after a grace period.
-  [[nodiscard]] std::unique_ptr<storage> take_retired() noexcept { return std::move(retired_); }
+  [[nodiscard]] storage* take_retired() noexcept { return std::exchange(retired_, nullptr); }
+  static void drop(storage* chain) noexcept {
+    while (chain != nullptr) delete std::exchange(chain, chain->older);
+  }
   [[nodiscard]] std::size_t size() const noexcept { return live_; }
   [[nodiscard]] std::size_t bytes() const noexcept {
     const storage* now = storage_.load(std::memory_order_relaxed);
@@ -117,7 +119,7 @@ class table {
   }
 
   std::atomic<storage*> storage_{nullptr};
-  std::unique_ptr<storage> retired_;
+  storage* retired_ = nullptr;
   std::size_t used_ = 0;  // keys in the table, erased ones too
   std::size_t live_ = 0;
 };

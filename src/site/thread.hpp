@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "machine.hpp"
+
 namespace libprobe::site {
 
 struct thread_state {
@@ -12,7 +14,7 @@ struct thread_state {
   std::uint32_t in_control;  // depth: libprobe itself is at work, maybe under its locks
   int fault_signal;          // of the last failed guarded load
   siginfo_t fault_info;
-  std::int64_t fault_words[3];  // error code, trap number, fault address
+  arch::fault_words fault_words;
 
   /// A hit now runs no handler.
   [[nodiscard]] bool busy() const noexcept { return in_handler != 0 || in_control != 0; }

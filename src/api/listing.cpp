@@ -1,0 +1,50 @@
+#include <fmt/format.h>
+
+#include <libprobe/listing.hpp>
+#include <ostream>
+
+#include "control/registry.hpp"
+#include "site/thread.hpp"
+#include "symbols/symbols.hpp"
+
+namespace libprobe {
+
+namespace {
+
+const char* name_of(arch::displaced::method how) noexcept {
+  switch (how) {
+    case arch::displaced::method::emulate:
+      return "emulated";
+    case arch::displaced::method::copy:
+      return "copied";
+    case arch::displaced::method::step:
+      return "single-stepped";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::vector<probe_row> list_probes() {
+  const site::quiet no_handlers;
+  const auto entries = control::registry::instance().list();
+  std::vector<probe_row> rows;
+  rows.reserve(entries.size());
+  for (const auto& e : entries) {
+    auto where = symbols::describe(e.address);
+    rows.push_back({e.address, e.kind, std::move(where.symbol), where.offset, std::move(where.module),
+                    e.disabled, false, name_of(e.how), e.hits, e.missed});
+  }
+  return rows;
+}
+
+std::string to_string(const probe_row& row) {
+  const auto symbol = row.symbol.empty() ? std::string{"?"} : fmt::format("{}+{:#x}", row.symbol, row.offset);
+  const char* const state = row.disabled ? "[DISABLED]" : row.jump ? "[JUMP]" : "[TRAP]";
+  return fmt::format("{:016x}  {}  {}  {}  {}  {}  {}", row.address, row.kind, symbol, row.module, state,
+                     row.hits, row.nmissed);
+}
+
+std::ostream& operator<<(std::ostream& out, const probe_row& row) { return out << to_string(row); }
+
+}  // namespace libprobe

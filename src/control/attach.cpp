@@ -1,0 +1,158 @@
+// Registration: plan everything, then publish, then write text.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "control/engine.hpp"
+#include "control/registry.hpp"
+#include "control/text_pass.hpp"
+#include "epoch/epoch.hpp"
+#include "site/thread.hpp"
+#include "symbols/symbols.hpp"
+
+namespace libprobe::control {
+
+namespace {
+
+using method = arch::displaced::method;
+
+/// A site that copies may have to step from now on; branches are emulated in any case.
+bool must_step(const site::site& at, const request& r) noexcept {
+  return r.step && at.plan.how != method::step && !(at.code == nullptr && arch::is_branch(at.plan));
+}
+
+result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, function_text& functions,
+                                              slot_store& slots, std::string& detail) {
+  if (const auto why = symbols::probeable(address); why != errc::ok) {
+    detail = fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
+                         make_error_code(why).message());
+    return why;
+  }
+  const auto what = functions.instruction_at(address, detail);
+  if (!what) return what.error();
+  const auto plan = arch::plan(*what, address, step);
+  if (!plan) {
+    detail = fmt::format("the instruction at {:#x} cannot be displaced", address);
+    return plan.error();
+  }
+  auto fresh = std::make_unique<site::site>();
+  fresh->address = address;
+  fresh->plan = *plan;
+  if (plan->how != method::emulate) {
+    const auto code = slots.get(*plan, address);
+    if (!code) {
+      detail = fmt::format("no code memory within reach of {:#x}", address);
+      return code.error();
+    }
+    fresh->code = *code;
+  }
+  return fresh;
+}
+
+}  // namespace
+
+errc registry::plan(std::span<request> requests, std::vector<std::unique_ptr<site::site>>& fresh,
+                    std::string& detail) {
+  for (std::size_t i = 0; i < requests.size();) {
+    const auto address = requests[i].address;
+    bool step = false;
+    auto last = i;
+    for (; last < requests.size() && requests[last].address == address; ++last)
+      step = step || requests[last].step;
+    const site::site* known = site::sites.find(address);
+    request whole = requests[i];
+    whole.step = step;
+    if (known == nullptr || must_step(*known, whole)) {
+      auto made = plan_site(address, step || (known != nullptr && known->plan.how == method::step),
+                            functions_, slots_, detail);
+      if (!made) return made.error();
+      fresh.push_back(std::move(*made));
+    }
+    i = last;
+  }
+  // Nothing after this may run out of memory.
+  const auto room = attached_ + requests.size();
+  queue_.reserve(room);
+  dying_.reserve(room);
+  touched_.reserve(room);
+  site::sites.reserve(fresh.size());
+  return errc::ok;
+}
+
+void registry::publish(std::span<request> requests, std::span<std::unique_ptr<site::site>> fresh) noexcept {
+  for (auto& made : fresh) {
+    if (site::site* old = site::sites.find(made->address)) {
+      // The same place, planned anew. Readers of either see the same list; the old one goes with the next
+      // grace period.
+      made->first.store(old->first.load(std::memory_order_relaxed), std::memory_order_relaxed);
+      made->last = old->last;
+      made->armed = old->armed;
+      for (auto* a = made->first.load(); a != nullptr; a = a->next.load()) a->where = made.get();
+      old->next_retired = std::exchange(retired_sites_, old);
+    }
+    site::site* now = made.release();
+    site::sites.insert(now->address, now);
+  }
+  for (auto& r : requests) {
+    site::site* at = site::sites.find(r.address);
+    r.what->where = at;
+    auto& link = at->last != nullptr ? at->last->next : at->first;
+    link.store(r.what,
+               std::memory_order_release);  // pairs with the acquire loads of run_before() and its like
+    at->last = r.what;
+    r.handle->store(r.what, std::memory_order_release);
+    ++attached_;
+  }
+}
+
+errc registry::arm_sites(std::span<request> requests, std::string& detail) {
+  std::vector<site::site*> sites;
+  sites.reserve(requests.size());
+  for (const auto& r : requests) {
+    site::site* at = r.what->where;
+    if (!r.what->disabled && !at->armed && (sites.empty() || sites.back() != at)) sites.push_back(at);
+  }
+  const auto why = write_breakpoints(sites);
+  if (why == errc::ok) return why;
+  functions_.forget();
+  detail = why == errc::text_changed ? "the text to be patched is not what was decoded"
+                                     : "the kernel refuses to write the program's text";
+  return why;
+}
+
+errc registry::attach(std::span<request> requests, std::string& detail) {
+  const site::quiet no_handlers;
+  if (const auto why = prepare_engine(); why != errc::ok) return why;
+  std::stable_sort(requests.begin(), requests.end(),
+                   [](const request& a, const request& b) { return a.address < b.address; });
+  std::unique_lock guard{lock_};
+  std::vector<std::unique_ptr<site::site>> fresh;
+  errc why = errc::ok;
+  try {
+    why = plan(requests, fresh, detail);
+    if (why == errc::ok) why = slots_.write();
+  } catch (const std::bad_alloc&) {
+    why = errc::out_of_memory;
+  }
+  if (why != errc::ok) {
+    slots_.drop();
+    return why;
+  }
+  publish(requests, fresh);
+  try {
+    why = arm_sites(requests, detail);
+  } catch (const std::bad_alloc&) {
+    why = errc::out_of_memory;
+  }
+  if (why == errc::ok) return why;
+  // They were in the table, and at a place that was armed already their handlers may be running.
+  for (auto& r : requests) {
+    queue(*r.what);
+    r.what = nullptr;
+  }
+  guard.unlock();
+  commit();
+  return why;
+}
+
+}  // namespace libprobe::control

@@ -1,0 +1,55 @@
+#include "control/engine.hpp"
+
+#include <pthread.h>
+
+#include "arch/arch.hpp"
+#include "control/registry.hpp"
+#include "epoch/epoch.hpp"
+#include "site/previous.hpp"
+
+// In src/hit; known here by name only, as the kernel knows it.
+extern "C" void libprobe_on_fault(int signo, siginfo_t* info, void* context);
+
+namespace libprobe::control {
+
+namespace {
+
+constexpr unsigned long restorer_flag = 0x04000000;  // SA_RESTORER, asm/signal.h
+
+bool take_over(int signo) noexcept {
+  os::signal_action ours;
+  if (!os::change_action(signo, nullptr, &site::previous[signo])) return false;
+  ours.restorer = libprobe_restorer;
+  if (signo == SIGTRAP) {
+    // The mask is left alone, so that nothing has to restore it; a hit inside a handler traps again.
+    ours.handler = libprobe_trap_entry;
+    ours.flags = SA_SIGINFO | SA_NODEFER | restorer_flag;
+  } else {
+    // The program's own handler is called from ours: it finds the stack and the mask that it asked for.
+    const auto& previous = site::previous[signo];
+    ours.handler = libprobe_on_fault;
+    ours.flags = SA_SIGINFO | restorer_flag | (previous.flags & (SA_ONSTACK | SA_NODEFER | SA_RESTART));
+    ours.mask = previous.mask;
+  }
+  return os::change_action(signo, &ours, nullptr);
+}
+
+errc prepare() noexcept {
+  epoch::prepare();
+  for (const int signo : site::handled_signals) {
+    if (!take_over(signo)) return errc::signal_refused;
+  }
+  pthread_atfork([] { registry::instance().before_fork(); },
+                 [] { registry::instance().after_fork_in_parent(); },
+                 [] { registry::instance().after_fork_in_child(); });
+  return errc::ok;
+}
+
+}  // namespace
+
+errc prepare_engine() noexcept {
+  static const errc answer = prepare();
+  return answer;
+}
+
+}  // namespace libprobe::control

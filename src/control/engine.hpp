@@ -1,0 +1,11 @@
+// What must be in place before the first probe: barriers, signal handlers, fork handlers.
+#pragma once
+
+#include <libprobe/error.hpp>
+
+namespace libprobe::control {
+
+/// Idempotent. errc::signal_refused if the kernel does not take our handlers.
+errc prepare_engine() noexcept;
+
+}  // namespace libprobe::control

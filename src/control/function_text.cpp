@@ -1,0 +1,101 @@
+#include "control/function_text.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "os/text.hpp"
+#include "site/site.hpp"
+#include "symbols/symbols.hpp"
+
+namespace libprobe::control {
+
+namespace {
+
+constexpr std::size_t remembered = 16;
+constexpr std::size_t page_size = 4096;
+
+}  // namespace
+
+bool function_text::read_original(std::uintptr_t from, std::span<std::uint8_t> to) {
+  if (!os::read_memory(from, to)) return false;
+  for (std::size_t i = 0; i < to.size(); ++i) {
+    if (to[i] != arch::breakpoint[0]) continue;
+    if (const site::site* at = site::sites.find(from + i)) to[i] = at->plan.original[0];
+  }
+  return true;
+}
+
+result<function_text::function*> function_text::load(std::uintptr_t address, std::string& detail) {
+  if (const auto now = symbols::generation(); now != generation_) {
+    forget();
+    generation_ = now;
+  }
+  const auto known = std::find_if(functions_.begin(), functions_.end(), [address](const function& f) {
+    return address >= f.start && address - f.start < f.bytes.size();
+  });
+  if (known != functions_.end()) {
+    known->last_used = ++clock_;
+    return &*known;
+  }
+  auto extent = symbols::function_at(address);
+  if (!extent) {
+    if (symbols::in_module(address)) {
+      detail = fmt::format("no symbol and no unwind entry covers {:#x}", address);
+      return errc::unknown_function;
+    }
+    // Code that the program made itself: the caller says where an instruction begins, nobody else can.
+    const auto page_end = (address | (page_size - 1)) + 1;
+    extent = symbols::extent{address, std::min(address + arch::max_instruction_length, page_end)};
+  }
+  function fresh;
+  fresh.start = extent->start;
+  fresh.bytes.resize(extent->end - extent->start);
+  fresh.boundaries.resize(fresh.bytes.size());
+  fresh.last_used = ++clock_;
+  if (!read_original(fresh.start, fresh.bytes)) return errc::not_executable;
+  if (functions_.size() < remembered) {
+    functions_.push_back(std::move(fresh));
+    return &functions_.back();
+  }
+  auto oldest =
+      std::min_element(functions_.begin(), functions_.end(),
+                       [](const function& a, const function& b) { return a.last_used < b.last_used; });
+  *oldest = std::move(fresh);
+  return &*oldest;
+}
+
+void function_text::decode_up_to(function& in, std::size_t offset) {
+  while (in.decoded <= offset && in.decoded < in.bytes.size() && !in.stuck) {
+    in.boundaries[in.decoded] = true;
+    const auto here = arch::decode(std::span{in.bytes}.subspan(in.decoded));
+    if (here) {
+      in.decoded += here->length;
+    } else {
+      in.stuck = true;
+    }
+  }
+}
+
+result<arch::instruction> function_text::instruction_at(std::uintptr_t address, std::string& detail) {
+  const auto found = load(address, detail);
+  if (!found) return found.error();
+  function& in = **found;
+  const auto offset = address - in.start;
+  decode_up_to(in, offset);
+  if (!in.boundaries[offset]) {
+    if (in.stuck && in.decoded < offset) {
+      detail = fmt::format("the bytes at {:#x}, before it in the function, are no known instruction",
+                           in.start + in.decoded);
+      return errc::undecodable_instruction;
+    }
+    detail = fmt::format("{:#x} lies inside an instruction of the function at {:#x}", address, in.start);
+    return errc::not_instruction_boundary;
+  }
+  auto here = arch::decode(std::span{in.bytes}.subspan(offset));
+  if (!here) detail = fmt::format("the bytes at {:#x} are no known instruction", address);
+  return here;
+}
+
+}  // namespace libprobe::control

@@ -1,0 +1,182 @@
+// Removal in batches: rest and queue; then unlink all, wait once, free all.
+#include "control/registry.hpp"
+
+#include <algorithm>
+#include <new>
+
+#include "control/text_pass.hpp"
+#include "epoch/epoch.hpp"
+#include "site/thread.hpp"
+
+namespace libprobe::control {
+
+namespace {
+
+bool wants_breakpoint(const site::site& at) noexcept {
+  for (auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
+    if (!a->removed && !a->disabled) return true;
+  }
+  return false;
+}
+
+/// Takes all removed attachments out of the site's list. A reader that stands on one still finds its way on.
+void unlink_removed(site::site& at) noexcept {
+  at.last = nullptr;
+  auto* link = &at.first;
+  while (auto* a = link->load(std::memory_order_relaxed)) {
+    if (a->removed) {
+      link->store(a->next.load(std::memory_order_relaxed), std::memory_order_release);
+    } else {
+      at.last = a;
+      link = &a->next;
+    }
+  }
+}
+
+site::attachment* get(const std::atomic<void*>& handle) noexcept {
+  return static_cast<site::attachment*>(handle.load(std::memory_order_acquire));
+}
+
+}  // namespace
+
+registry& registry::instance() noexcept {
+  // Never destroyed: probes of static storage duration come here from their destructors.
+  alignas(registry) static std::byte storage[sizeof(registry)];
+  static registry* const one = new (storage) registry;
+  return *one;
+}
+
+void registry::queue(site::attachment& a) noexcept {
+  a.removed = true;
+  a.resting.store(true, std::memory_order_relaxed);
+  queue_.push_back(&a);  // room was reserved at registration
+}
+
+void registry::detach(std::span<std::atomic<void*>* const> handles) noexcept {
+  const site::quiet no_handlers;
+  const std::lock_guard guard{lock_};
+  for (auto* handle : handles) {
+    auto* a = get(*handle);
+    if (a != nullptr && !a->removed) queue(*a);
+  }
+}
+
+errc registry::take_out_queued() noexcept {
+  std::sort(queue_.begin(), queue_.end(), [](const site::attachment* a, const site::attachment* b) {
+    return a->where->address < b->where->address;
+  });
+  touched_.clear();
+  for (const auto* a : queue_) {
+    if (touched_.empty() || touched_.back() != a->where) touched_.push_back(a->where);
+  }
+  dying_.insert(dying_.end(), queue_.begin(), queue_.end());
+  queue_.clear();
+  for (auto* at : touched_) unlink_removed(*at);
+
+  const auto idle =
+      std::partition(touched_.begin(), touched_.end(), [](const site::site* at) { return !at->armed; });
+  const auto still_wanted =
+      std::stable_partition(idle, touched_.end(), [](const site::site* at) { return wants_breakpoint(*at); });
+  std::sort(still_wanted, touched_.end(),
+            [](const site::site* a, const site::site* b) { return a->address < b->address; });
+  const auto answer = restore_text({still_wanted, touched_.end()});
+
+  for (auto* at : touched_) {
+    // A breakpoint that could not be taken back keeps its site, so that it stays harmless.
+    if (at->armed || at->first.load(std::memory_order_relaxed) != nullptr) continue;
+    site::sites.erase(at->address);
+    at->next_retired = std::exchange(retired_sites_, at);
+  }
+  return answer;
+}
+
+void registry::free_retired() noexcept {
+  for (auto* a : dying_) a->release(*a);
+  attached_ -= dying_.size();
+  dying_.clear();
+}
+
+errc registry::commit() noexcept {
+  if (site::self.in_handler != 0) return errc::would_deadlock;
+  const site::quiet no_handlers;
+  const std::lock_guard one_at_a_time{commit_lock_};
+  errc answer = errc::ok;
+  site::site* sites = nullptr;
+  site::table<site::site>::storage* tables = nullptr;
+  site::table<site::chunk>::storage* chunk_tables = nullptr;
+  {
+    const std::lock_guard guard{lock_};
+    answer = take_out_queued();
+    sites = std::exchange(retired_sites_, nullptr);
+    tables = site::sites.take_retired();
+    chunk_tables = site::chunks.take_retired();
+    if (dying_.empty() && sites == nullptr && tables == nullptr && chunk_tables == nullptr) return answer;
+  }
+  epoch::synchronize();
+  while (sites != nullptr) delete std::exchange(sites, sites->next_retired);
+  site::table<site::site>::drop(tables);
+  site::table<site::chunk>::drop(chunk_tables);
+  const std::lock_guard guard{lock_};
+  free_retired();
+  return answer;
+}
+
+errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept {
+  const site::quiet no_handlers;
+  const std::lock_guard guard{lock_};
+  auto* a = get(handle);
+  if (a == nullptr || a->removed) return errc::not_registered;
+  if (a->disabled == disabled) return errc::ok;
+  site::site* const at = a->where;
+  a->disabled = disabled;
+  const bool wanted = wants_breakpoint(*at);
+  errc answer = errc::ok;
+  if (wanted != at->armed) {
+    site::site* const one[] = {at};
+    try {
+      answer = wanted ? write_breakpoints(one) : restore_text(one);
+    } catch (const std::bad_alloc&) {
+      answer = errc::out_of_memory;
+    }
+  }
+  // A probe that could not be armed stays as it was; one whose breakpoint stays behind rests all the same.
+  if (answer != errc::ok && !disabled) {
+    a->disabled = true;
+  } else {
+    a->resting.store(disabled, std::memory_order_release);
+  }
+  return answer;
+}
+
+bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
+  const site::quiet no_handlers;
+  const std::lock_guard guard{lock_};
+  const auto* a = get(handle);
+  return a != nullptr && !a->removed;
+}
+
+std::vector<entry> registry::list() {
+  const site::quiet no_handlers;
+  const std::lock_guard guard{lock_};
+  std::vector<entry> entries;
+  site::sites.for_each([&entries](const site::site& at) {
+    for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
+      if (a->removed) continue;
+      entries.push_back({at.address, a->kind, a->disabled, at.plan.how,
+                         a->hits->load(std::memory_order_relaxed),
+                         a->missed->load(std::memory_order_relaxed)});
+    }
+  });
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const entry& a, const entry& b) { return a.address < b.address; });
+  return entries;
+}
+
+void registry::after_fork_in_child() noexcept {
+  epoch::after_fork_in_child();
+  // A commit that was waiting in another thread is gone with it; what it had taken out waits for the next.
+  new (&commit_lock_) std::mutex;
+  lock_.unlock();
+}
+
+}  // namespace libprobe::control

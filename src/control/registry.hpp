@@ -1,0 +1,86 @@
+// Registration, removal and commit: the only writer of sites and of text.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "control/function_text.hpp"
+#include "control/slot_store.hpp"
+#include "site/site.hpp"
+
+namespace libprobe::control {
+
+/// One probe that wants to be placed.
+struct request {
+  site::attachment* what = nullptr;
+  std::atomic<void*>* handle = nullptr;  // in the user's object: set to `what` when it is placed
+  std::uintptr_t address = 0;
+  bool step = false;  // by the trap flag
+};
+
+/// What list_probes() shows, gathered under the lock.
+struct entry {
+  std::uintptr_t address;
+  char kind;
+  bool disabled;
+  arch::displaced::method how;
+  std::uint64_t hits, missed;
+};
+
+/// One per process, never destroyed. All members: any thread, also from inside handlers where not said
+/// otherwise. None of them holds its lock while waiting for a grace period, so a handler never waits for one
+/// by them.
+class registry {
+ public:
+  static registry& instance() noexcept;
+
+  /// All or nothing. On success the attachments are the registry's. On failure they are the caller's again,
+  /// or (when handlers may have been running already) have been released.
+  errc attach(std::span<request> requests, std::string& detail);
+
+  /// Lets an attachment rest for good and queues it. Nothing for an empty handle or a queued one.
+  void detach(std::span<std::atomic<void*>* const> handles) noexcept;
+
+  /// One grace period for everything queued, by whomever. errc::would_deadlock from inside a handler.
+  errc commit() noexcept;
+
+  errc set_disabled(std::atomic<void*>& handle, bool disabled) noexcept;
+  /// True if the handle's attachment is placed and not queued for removal.
+  bool is_registered(const std::atomic<void*>& handle) noexcept;
+
+  std::vector<entry> list();
+
+  void before_fork() noexcept { lock_.lock(); }
+  void after_fork_in_parent() noexcept { lock_.unlock(); }
+  void after_fork_in_child() noexcept;
+
+ private:
+  registry() = default;
+
+  errc plan(std::span<request> requests, std::vector<std::unique_ptr<site::site>>& fresh,
+            std::string& detail);
+  void publish(std::span<request> requests, std::span<std::unique_ptr<site::site>> fresh) noexcept;
+  errc arm_sites(std::span<request> requests, std::string& detail);
+  void queue(site::attachment& a) noexcept;
+  errc disarm(std::span<site::site* const> sites) noexcept;
+  errc take_out_queued() noexcept;
+  void free_retired() noexcept;
+
+  std::mutex commit_lock_;  // held across the grace period: taken first, never inside a handler
+  std::mutex lock_;         // held for any change, never while waiting
+  function_text functions_;
+  slot_store slots_;
+  // Removal must not be able to fail, so room in all of these is reserved at registration.
+  std::vector<site::attachment*> queue_;  // resting, still linked
+  std::vector<site::attachment*> dying_;  // unlinked, waiting for the end of a grace period
+  std::vector<site::site*> touched_;      // scratch of a commit
+  site::site* retired_sites_ = nullptr;
+  std::size_t attached_ = 0;  // linked or dying
+};
+
+}  // namespace libprobe::control

@@ -1,0 +1,128 @@
+#include "hit/fault.hpp"
+
+#include <asm/unistd.h>
+#include <fcntl.h>
+
+#include "epoch/epoch.hpp"
+#include "hit/run.hpp"
+#include "site/previous.hpp"
+#include "site/thread.hpp"
+
+namespace libprobe::hit {
+
+namespace {
+
+bool raised_by_cpu(const siginfo_t& info) noexcept { return info.si_code > 0; }
+
+void restore_default(int signo) noexcept {
+  const os::signal_action standard;
+  os::change_action(signo, &standard, nullptr);
+}
+
+/// The process is about to die of this instruction: let it do so at its own address, for the core dump.
+void restore_text(std::uintptr_t address) noexcept {
+  const epoch::section section;
+  const site::site* at = site::sites.find(address);
+  if (at == nullptr) return;
+  const long file =
+      arch::system_call(__NR_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/mem"), O_RDWR | O_CLOEXEC);
+  if (file < 0) return;
+  arch::system_call(__NR_pwrite64, file, reinterpret_cast<long>(at->plan.original), sizeof arch::breakpoint,
+                    static_cast<long>(address));
+  arch::system_call(__NR_close, file);
+}
+
+/// The program's own action, with our handler's place kept. False: it has none, and would die.
+bool run_previous(int signo, siginfo_t& info, ucontext_t& context) noexcept {
+  auto& previous = site::previous[signo];
+  const bool forced = raised_by_cpu(info);  // then the kernel kills where the signal is ignored
+  if (previous.is_ignored() && !forced) return true;
+  if (previous.is_default() || previous.is_ignored()) return false;
+  const auto action = previous;
+  if ((action.flags & SA_RESETHAND) != 0) previous = {};
+  os::run_action(action, signo, &info, &context);
+  return true;
+}
+
+}  // namespace
+
+bool deliver_fault(std::uintptr_t address, int signo, siginfo_t& info, ucontext_t& context,
+                   registers& regs) noexcept {
+  {
+    const epoch::section section;
+    const site::site* at = site::sites.find(address);
+    if (at != nullptr && run_fault(*at, regs, signo)) {
+      arch::store(regs, context);
+      return true;
+    }
+  }
+  // Outside the section: the program's handler may never come back.
+  arch::store(regs, context);
+  if (run_previous(signo, info, context)) return true;
+  restore_text(address);
+  restore_default(signo);
+  return false;
+}
+
+void pass_on(int signo, siginfo_t& info, ucontext_t& context, std::uintptr_t breakpoint) noexcept {
+  if (run_previous(signo, info, context)) return;
+  restore_default(signo);
+  if (breakpoint != 0) {
+    registers regs;
+    arch::load(regs, context);
+    regs.set_ip(breakpoint);  // runs into it again, and dies there
+    arch::store(regs, context);
+  } else if (signo == SIGTRAP || !raised_by_cpu(info)) {
+    os::raise_here(signo);
+  }
+}
+
+namespace {
+
+/// A fault inside a slot, `regs` as the CPU left them. False: not one, or not of the displaced instruction
+/// itself.
+bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs) noexcept {
+  const site::slot* code = nullptr;
+  bool stepping = false;
+  {
+    const epoch::section section;
+    code = site::slot_at(regs.ip());
+    if (code == nullptr) return false;
+    const site::site* at = site::sites.find(code->address);
+    stepping = at != nullptr && at->plan.how == arch::displaced::method::step;
+  }
+  const auto offset = regs.ip() - code->code;
+  const auto part = offset >= code->layout.part_two ? code->trap_part() : code->jump_part();
+  if (!arch::translate(code->layout, code->address, offset, regs)) return false;
+  if (stepping) arch::set_single_step(regs, false);
+  if (!deliver_fault(code->address, signo, info, context, regs)) return true;
+  arch::load(regs, context);
+  // Mended, and meant to run again: in the slot, so that the probe is not hit twice for one execution.
+  if (regs.ip() == code->address) {
+    regs.set_ip(part);
+    if (stepping) arch::set_single_step(regs, true);
+    arch::store(regs, context);
+  }
+  return true;
+}
+
+}  // namespace
+
+}  // namespace libprobe::hit
+
+void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
+  using namespace libprobe;
+  auto& context = *static_cast<ucontext_t*>(frame);
+  if (info->si_code > 0) {  // raised by the CPU, not sent by somebody
+    if (arch::fix_guarded_load(context)) {
+      site::self.fault_signal = signo;
+      site::self.fault_info = *info;
+      site::self.fault_words = arch::fault_of(context);
+      return;
+    }
+    registers regs;
+    arch::load(regs, context);
+    if (hit::slot_fault(signo, *info, context, regs)) return;
+  }
+  hit::pass_on(signo, *info, context, 0);
+}

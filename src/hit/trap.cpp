@@ -1,0 +1,118 @@
+// SIGTRAP: a breakpoint of ours, the end of a copy, somebody else's, or one that was removed just now.
+#include "epoch/epoch.hpp"
+#include "hit/fault.hpp"
+#include "hit/run.hpp"
+#include "site/thread.hpp"
+
+namespace libprobe::hit {
+
+namespace {
+
+enum class outcome : std::uint8_t { resume, faulted, not_ours };
+
+/// The handlers have run: now the displaced instruction.
+outcome run_displaced(const site::site& at, registers& regs) noexcept {
+  using method = arch::displaced::method;
+  const bool want_after = at.wants_after() && !site::self.busy();
+  switch (at.plan.how) {
+    case method::emulate:
+      if (!arch::emulate(at.plan, at.address, regs)) return outcome::faulted;
+      if (want_after) run_after(at, regs);
+      break;
+    case method::copy:
+      regs.set_ip(want_after ? at.code->trap_part() : at.code->jump_part());
+      break;
+    case method::step:
+      regs.set_ip(at.code->trap_part());
+      arch::set_single_step(regs, true);
+      break;
+  }
+  return outcome::resume;
+}
+
+/// The copy in a slot has run to its end.
+void finish_copy(const site::slot& code, registers& regs) noexcept {
+  arch::translate(code.layout, code.address, code.layout.breakpoint(), regs);
+  // The site is looked up anew: the probe may be gone by now, and then there is nothing to run.
+  const site::site* at = site::sites.find(code.address);
+  if (at == nullptr || at->plan.how == arch::displaced::method::step) arch::set_single_step(regs, false);
+  if (at != nullptr) run_after(*at, regs);
+}
+
+outcome on_breakpoint(std::uintptr_t address, registers& regs) noexcept {
+  const epoch::section section;
+  if (const site::site* at = site::sites.find(address)) {
+    regs.set_ip(address);
+    return run_before(*at, regs) ? outcome::resume : run_displaced(*at, regs);
+  }
+  const site::slot* code = site::slot_at(address);
+  if (code == nullptr || address != code->code + code->layout.breakpoint()) return outcome::not_ours;
+  finish_copy(*code, regs);
+  return outcome::resume;
+}
+
+outcome on_single_step(registers& regs) noexcept {
+  const epoch::section section;
+  const site::slot* code = site::slot_at(regs.ip());
+  if (code == nullptr) return outcome::not_ours;
+  // Short of the end: a repeated string instruction traps once a round.
+  if (regs.ip() == code->code + code->layout.breakpoint()) finish_copy(*code, regs);
+  return outcome::resume;
+}
+
+bool breakpoint_stands(std::uintptr_t address) noexcept {
+  std::uint64_t word = 0;
+  const auto aligned = address & ~std::uintptr_t{7};  // never across the end of a page
+  if (!arch::guarded_load(aligned, word)) return false;
+  return static_cast<std::uint8_t>(word >> (8 * (address - aligned))) == arch::breakpoint[0];
+}
+
+/// An emulated instruction whose memory was not there: the program's fault, at the instruction's own address.
+/// A handler that mends it and returns means "again": the instruction, but not the probe's handlers.
+void fault_and_retry(std::uintptr_t address, registers& regs, ucontext_t& context) noexcept {
+  for (;;) {
+    const auto signo = site::self.fault_signal;
+    siginfo_t info = site::self.fault_info;
+    arch::set_fault(context, site::self.fault_words);
+    regs.set_ip(address);
+    const bool goes_on = deliver_fault(address, signo, info, context, regs);
+    arch::load(regs, context);
+    if (!goes_on) return;
+    if (regs.ip() != address) return;
+    const epoch::section section;
+    const site::site* at = site::sites.find(address);
+    if (at == nullptr || run_displaced(*at, regs) == outcome::resume) return;
+  }
+}
+
+}  // namespace
+
+}  // namespace libprobe::hit
+
+int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
+  using namespace libprobe;
+  auto& context = *static_cast<ucontext_t*>(frame);
+  // Before the table is looked at. Pairs with the writer's increments around each change of text.
+  const auto version = site::text_version.load(std::memory_order_acquire);
+  registers regs;
+  arch::load(regs, context);
+  const auto address = arch::breakpoint_address(*info, context);
+
+  auto outcome = hit::outcome::not_ours;
+  if (address != 0) {
+    outcome = hit::on_breakpoint(address, regs);
+  } else if (arch::is_single_step(*info)) {
+    outcome = hit::on_single_step(regs);
+  }
+  if (outcome == hit::outcome::faulted) hit::fault_and_retry(address, regs, context);
+  if (outcome == hit::outcome::not_ours) {
+    const bool moved = (version & 1) != 0 || site::text_version.load(std::memory_order_acquire) != version;
+    if (address == 0 || (hit::breakpoint_stands(address) && !moved)) {
+      hit::pass_on(signo, *info, context, address);
+      return 0;
+    }
+    regs.set_ip(address);  // it was ours until just now: the instruction itself stands there again
+  }
+  arch::store(regs, context);
+  return arch::can_resume(context) ? 1 : 0;
+}
