@@ -417,6 +417,8 @@ bool known_refusal(bytes code, ZydisMnemonic mnemonic) {
   if (operand_size && (name.starts_with("j") || name == "call")) return true;
   // Knights Corner, a withdrawn coprocessor: MVEX, and the opcodes that only it had in VEX.
   if (code[at] == 0x62) return (code[at + 2] & 4) == 0;
+  // Lightweight Profiling, which no processor since AMD's Zen has and Capstone never knew.
+  if (code[at] == 0x8f) return name.starts_with("lwp") || name.ends_with("lwpcb");
   if (code[at] != 0xc4 && code[at] != 0xc5) return false;
   static constexpr std::string_view knights_corner[] = {
       "vprefetch", "kandnr", "kmerge", "kconcat", "kextract", "jkzd", "jknzd",
