@@ -78,6 +78,7 @@ std::string& detail_of_last_error() noexcept {
 
 std::error_code refuse(errc why, std::string detail) noexcept {
   detail_of_last_error() = std::move(detail);
+  if (why == errc::ok) return {};  // equal to every other success, whatever its category
   return why;
 }
 
