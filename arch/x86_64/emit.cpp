@@ -10,7 +10,6 @@ namespace libprobe::arch {
 
 namespace {
 
-constexpr std::uint64_t red_zone = 128;  // System V ABI, 3.2.2
 constexpr std::uint8_t rsi = 6, rdi = 7, rbp = 5, rsp = 4;
 
 bool fits(std::int64_t distance) noexcept {
@@ -172,27 +171,6 @@ result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uin
   relocated.append(out);
   out.bytes({breakpoint[0]});
   return layout;
-}
-
-bool translate(const slot_layout& layout, std::uintptr_t address, std::size_t offset,
-               registers& regs) noexcept {
-  const std::size_t inside = offset >= layout.part_two ? offset - layout.part_two : offset;
-  if (layout.scratch != displaced::no_register) {
-    // Between the push of the scratch register and its pop the stack pointer is down by the red zone and one
-    // word.
-    constexpr std::size_t pushed = 6, lowered = 5;
-    const std::size_t popped = std::size_t{layout.body} + layout.length + 1;
-    constexpr std::uint64_t registers::*const scratch[] = {&registers::rbp, &registers::rsi, &registers::rdi};
-    if (inside >= pushed && inside < popped) {
-      regs.*scratch[layout.scratch - rbp] = *reinterpret_cast<const std::uint64_t*>(regs.rsp);
-      regs.rsp += red_zone + sizeof(std::uint64_t);
-    } else if (inside >= lowered && inside < layout.after) {
-      regs.rsp += red_zone;
-    }
-  }
-  const bool before = inside <= layout.body;
-  regs.rip = before ? address : address + layout.original_length;
-  return before;
 }
 
 }  // namespace libprobe::arch
