@@ -87,18 +87,22 @@ void keep_first_tier(const snapshot& now, candidates& list) {
   keep_bound_one(now, list);
 }
 
-// A constructor or destructor is compiled several times: the complete object's is the one that people mean.
+// A constructor or destructor is compiled several times, as C1, C2, ...: the complete object's is the one
+// that people mean. The mangled names of candidates with one demangled name differ only in that digit.
 void keep_complete_object(candidates& list) {
-  const auto has = [](std::string_view mark) {
-    return [mark](const candidate& one) { return one.which->name.find(mark) != std::string_view::npos; };
-  };
-  const auto is_variant = [&](const candidate& one) {
-    return has("C1E")(one) || has("C2E")(one) || has("D0E")(one) || has("D1E")(one) || has("D2E")(one) ||
-           has("C1I")(one) || has("C2I")(one) || has("C1B")(one) || has("C2B")(one);
-  };
-  if (list.size() < 2 || !std::ranges::all_of(list, is_variant)) return;
-  for (const std::string_view mark : {"C1", "D1", "C2", "D2"}) {
-    if (auto some = only(list, has(mark)); !some.empty()) {
+  constexpr std::string_view by_preference = "1240";
+  if (list.empty()) return;
+  const std::string_view any = list.front().which->name;
+  const auto other = std::ranges::find_if(list, [&](const candidate& one) { return one.which->name != any; });
+  if (other == list.end() || other->which->name.size() != any.size()) return;
+  const auto digit =
+      static_cast<std::size_t>(std::ranges::mismatch(any, other->which->name).in1 - any.begin());
+  if (digit == 0 || std::string_view{"CDI"}.find(any[digit - 1]) == std::string_view::npos) return;
+  for (const char wanted : by_preference) {
+    const auto is_wanted = [&](const candidate& one) {
+      return one.which->name.size() == any.size() && one.which->name[digit] == wanted;
+    };
+    if (auto some = only(list, is_wanted); !some.empty()) {
       list = std::move(some);
       return;
     }

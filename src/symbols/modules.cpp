@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <utility>
@@ -23,14 +24,19 @@ std::string without_folders(std::string_view path) {
   return std::string{path.substr(path.find_last_of('/') + 1)};  // npos + 1 is 0
 }
 
-std::string program_file_name() {
+std::string program_path() {
   char target[PATH_MAX];
   const ssize_t length = ::readlink(own_executable, target, sizeof target);
   if (length <= 0) return {};
   std::string_view path{target, static_cast<std::size_t>(length)};
   constexpr std::string_view deleted = " (deleted)";
   if (path.ends_with(deleted)) path.remove_suffix(deleted.size());
-  return without_folders(path);
+  return std::string{path};
+}
+
+std::string follow_links(const std::string& path) {
+  char target[PATH_MAX];
+  return ::realpath(path.c_str(), target) != nullptr ? target : path;
 }
 
 file_identity identify(const std::string& path) {
@@ -113,6 +119,12 @@ void make_path_absolute(module& one) {
   if (const auto mapped = os::mapping_at(one.segments.front().start)) one.path = mapped->path;
 }
 
+void name_file(module& one) {
+  if (one.what == module::kind::vdso) return;
+  one.real_path = one.what == module::kind::program ? program_path() : follow_links(one.path);
+  if (one.file_name.empty()) one.file_name = without_folders(one.real_path);
+}
+
 bool is_same(const module& before, const module& now, bool nothing_removed) {
   if (before.bias != now.bias || before.headers.data() != now.headers.data() || before.path != now.path ||
       before.segments != now.segments || before.build_id != now.build_id) {
@@ -131,7 +143,6 @@ std::shared_ptr<const snapshot> take_snapshot(const snapshot* before) {
   const bool nothing_removed = before != nullptr && before->counts.removed == now->counts.removed;
   for (auto& one : list.modules) {
     make_path_absolute(*one);
-    if (one->what == module::kind::program) one->file_name = program_file_name();
     one->file = identify(one->path);
     std::shared_ptr<const module> kept = one;
     if (before != nullptr) {
@@ -139,6 +150,7 @@ std::shared_ptr<const snapshot> take_snapshot(const snapshot* before) {
           before->modules, [&](const auto& known) { return is_same(*known, *one, nothing_removed); });
       if (old != before->modules.end()) kept = *old;
     }
+    if (kept == one) name_file(*one);
     for (const segment& part : kept->segments) now->by_address.push_back({part, kept.get()});
     now->modules.push_back(std::move(kept));
   }
@@ -173,7 +185,9 @@ const segment* module::segment_at(std::uintptr_t address) const noexcept {
 }
 
 bool module::is_called(std::string_view name) const noexcept {
-  return !name.empty() && (name == soname || name == file_name || name == path);
+  if (name.empty()) return false;
+  return name == soname || name == file_name || name == path || name == real_path ||
+         name == without_folders(real_path);
 }
 
 const symbol_table& module::symbols() const {

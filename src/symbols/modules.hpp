@@ -46,7 +46,8 @@ class module {
 
   kind what = kind::library;
   std::string path;       // to open it by; empty for the vDSO
-  std::string file_name;  // without folders
+  std::string file_name;  // without folders, as it was loaded
+  std::string real_path;  // with all links followed
   std::string soname;     // empty: has none
   std::uintptr_t bias = 0;
   std::span<const ElfW(Phdr)> headers;  // in the module's memory
@@ -60,7 +61,7 @@ class module {
   module& operator=(const module&) = delete;
 
   [[nodiscard]] const segment* segment_at(std::uintptr_t address) const noexcept;
-  /// By soname, file name, or full path.
+  /// By soname, by the file's name or that of a link to it under which it was loaded, or by full path.
   [[nodiscard]] bool is_called(std::string_view name) const noexcept;
   /// Read on first use: milliseconds for a big library. Any thread; blocks while another thread reads it.
   [[nodiscard]] const symbol_table& symbols() const;

@@ -32,8 +32,9 @@ std::size_t find_separator(std::string_view text) {
     if (c == '(' || c == '<' || c == '[' || c == '{') ++depth;
     if ((c == ')' || c == '>' || c == ']' || c == '}') && depth != 0) --depth;
     if (c != ':' || depth != 0) continue;
-    if (at + 1 == text.size() || text[at + 1] != ':') return at;
-    ++at;
+    const std::size_t run = std::min(text.find_first_not_of(':', at), text.size()) - at;
+    if (run % 2 != 0) return at;  // three: a ':' and a leading "::"
+    at += run - 1;
   }
   return nowhere;
 }
