@@ -18,6 +18,7 @@
 #include "displaced.hpp"    // struct displaced, struct slot_layout, slot_unit: a site's plan and its code
 #include "instruction.hpp"  // struct instruction, decode(), max_instruction_length
 #include "machine.hpp"      // breakpoint, system_call(), cpu_relax()
+#include "return_slots.h"  // RETURN_CHUNKS
 
 namespace libprobe::arch {
 
@@ -70,6 +71,48 @@ bool guarded_load(std::uintptr_t from, std::uint64_t& to) noexcept;
 fault_words fault_of(const ucontext_t& context) noexcept;
 void set_fault(ucontext_t& context, const fault_words& words) noexcept;
 
+// ---- ordinary context: outside signal handlers, on the program's stack ----------------------------------------
+
+/// At a function's first instruction: the address that it will return to.
+std::uintptr_t return_address(const registers& regs) noexcept;
+
+/// Sends a function that is about to begin to libprobe_on_entry(), or to libprobe_on_replacement(), in ordinary context; `word` will be
+/// the instruction pointer that it finds. Signal-safe.
+void divert_to_entry(registers& regs, std::uintptr_t word) noexcept;
+void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept;
+
+/// Return slots, by number: where followed calls return to. Not every number below the count has one.
+inline constexpr std::size_t return_slot_count = std::size_t{128} * RETURN_CHUNKS;
+bool is_return_slot(std::size_t number) noexcept;
+/// The address that a followed call returns to.
+std::uintptr_t return_slot(std::size_t number) noexcept;
+/// The number of the slot whose code or call an instruction pointer lies in; return_slot_count if none.
+std::size_t return_slot_at(std::uintptr_t ip) noexcept;
+/// Where the followed call truly returns to.
+std::uintptr_t saved_return(std::size_t number) noexcept;
+/// A function that is about to begin at regs.ip() will return to the slot: it is called from there, so that the
+/// return-stack buffer, and a shadow stack, see a matching pair. Signal-safe.
+void call_from_slot(registers& regs, std::size_t number) noexcept;
+/// The same without a call of our own, where the function has begun already and its return address lies at `sp`.
+void hijack_return(std::uintptr_t sp, std::size_t number) noexcept;
+/// A function that has returned already (its result overridden) goes to the slot all the same. Signal-safe.
+void return_to_slot(registers& regs, std::size_t number) noexcept;
+
+/// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code) and a copy of `stack_bytes` bytes of the
+/// argument area, so far as they are there. Comes back at its return, or at return_early(). True: it returned.
+struct outcall {
+  void* frame = nullptr;    // for return_early()
+  void* vectors = nullptr;  // null: the result does not matter; else room for the extended state
+  std::uint64_t rax = 0, rdx = 0;
+};
+void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes, outcall& call);
+[[noreturn]] void return_early(outcall& call) noexcept;
+/// As call_function(), and the result stands in regs and vectors as if the function had just returned to its caller.
+void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes);
+
+/// Learns how much extended state the CPU has. Before anything of this part is used.
+void prepare_ordinary() noexcept;
+
 /// True if resuming by hand restores all that sigreturn would.
 bool can_resume(const ucontext_t& context) noexcept;
 
@@ -82,4 +125,9 @@ void libprobe_trap_entry(int, siginfo_t*, void*);
 void libprobe_restorer();
 /// In src/hit: called by libprobe_trap_entry.
 int libprobe_on_trap(int signo, siginfo_t* info, void* context);
+/// In src/hit: called in ordinary context. A function is about to begin; regs.ip() is the word that was given. It goes on at regs.
+void libprobe_on_entry(libprobe::registers* regs, void* vectors);
+void libprobe_on_replacement(libprobe::registers* regs, void* vectors);
+/// A followed call has returned; regs.ip() is where it goes on.
+void libprobe_on_return(libprobe::registers* regs, void* vectors, std::size_t number);
 }

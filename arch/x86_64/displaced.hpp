@@ -76,11 +76,12 @@ inline constexpr std::size_t slot_unit = 64;
 /// breakpoint.
 struct slot_layout {
   std::uint8_t units = 1;
-  std::uint8_t part_two = 0;  // offset
+  std::uint8_t part_two = 0;  // offset; 0: a branch, which has no second part
   std::uint8_t body = 0;      // offset of the relocated instruction inside a part
   std::uint8_t length = 0;    // of the relocated instruction
   std::uint8_t after = 0;     // offset, inside a part, of the code that leaves the slot
   std::uint8_t original_length = 0;
+  std::uint8_t pushed = 0;    // of a call: offset at which its return address is on the stack
   std::uint8_t scratch = displaced::no_register;  // saved below the red zone while the body runs
 
   [[nodiscard]] std::size_t breakpoint() const noexcept { return std::size_t{part_two} + after; }

@@ -2,57 +2,16 @@
 // trap.
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "arch/arch.hpp"
+#include "code_writer.hpp"
+#include "emit_branch.hpp"
 
 namespace libprobe::arch {
 
 namespace {
 
 constexpr std::uint8_t rsi = 6, rdi = 7, rbp = 5, rsp = 4;
-
-bool fits(std::int64_t distance) noexcept {
-  return distance >= std::numeric_limits<std::int32_t>::min() &&
-         distance <= std::numeric_limits<std::int32_t>::max();
-}
-
-/// Appends bytes at a known address.
-class writer {
- public:
-  writer(std::span<std::uint8_t> out, std::uintptr_t base) noexcept : out_{out}, base_{base} {}
-
-  void bytes(std::initializer_list<std::uint8_t> values) noexcept {
-    for (const auto value : values) out_[at_++] = value;
-  }
-  void bytes(const std::uint8_t* values, std::size_t count) noexcept {
-    std::memcpy(&out_[at_], values, count);
-    at_ += count;
-  }
-  template <class T>
-  void word(T value) noexcept {
-    std::memcpy(&out_[at_], &value, sizeof value);
-    at_ += sizeof value;
-  }
-  void jump(std::uintptr_t target) noexcept {
-    const auto distance = static_cast<std::int64_t>(target - (address() + 5));
-    if (fits(distance)) {
-      bytes({0xe9});
-      word(static_cast<std::int32_t>(distance));
-    } else {
-      bytes({0xff, 0x25, 0, 0, 0, 0});  // jmp *0(%rip)
-      word(static_cast<std::uint64_t>(target));
-    }
-  }
-  void skip_to(std::size_t offset) noexcept { at_ = offset; }
-  [[nodiscard]] std::uint8_t offset() const noexcept { return static_cast<std::uint8_t>(at_); }
-  [[nodiscard]] std::uintptr_t address() const noexcept { return base_ + at_; }
-
- private:
-  std::span<std::uint8_t> out_;
-  std::uintptr_t base_;
-  std::size_t at_ = 0;
-};
 
 /// The register that VEX.vvvv or EVEX.vvvv names; no_register for legacy encodings.
 std::uint8_t second_source(const instruction& what) noexcept {
@@ -105,7 +64,7 @@ struct copy {
   std::uint8_t scratch;
 
   /// One relocated copy. Returns where in the part its body starts.
-  std::uint8_t append(writer& out) const noexcept {
+  std::uint8_t append(code_writer& out) const noexcept {
     if (scratch != displaced::no_register) {
       out.bytes({0x48, 0x8d, 0x64, 0x24, 0x80});  // lea -128(%rsp), %rsp: flags stay
       out.bytes({static_cast<std::uint8_t>(0x50 | scratch)});
@@ -143,6 +102,7 @@ struct copy {
 
 result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uintptr_t slot,
                          std::span<std::uint8_t> code) noexcept {
+  if (needs_rewriting(plan)) return emit_branch(plan, address, slot, code);
   const auto parts = split({plan.original, plan.length});
   if (!parts) return parts.error();
   const instruction& what = *parts;
@@ -163,7 +123,7 @@ result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uin
 
   const copy relocated{what, address, operand, layout.scratch};
   std::fill(code.begin(), code.end(), breakpoint[0]);
-  writer out{code, slot};
+  code_writer out{code, slot};
   layout.body = relocated.append(out);
   layout.after = out.offset();
   out.jump(address + what.length);

@@ -108,16 +108,20 @@ void unregister_probe_fast(probe& p) noexcept;
 std::error_code enable_probe(probe& p) noexcept;
 std::error_code disable_probe(probe& p) noexcept;
 
+namespace detail {
+inline std::uint64_t hits(const probe_state& s) noexcept { return s.hits.load(std::memory_order_relaxed); }
+inline std::uint64_t nmissed(const probe_state& s) noexcept { return s.missed.load(std::memory_order_relaxed); }
+inline void* address_of(const probe_state& s) noexcept {
+  return reinterpret_cast<void*>(s.address.load(std::memory_order_relaxed));
+}
+}  // namespace detail
+
 /// How often the handlers ran, and how often a hit ran none (because the thread was in a handler, in
 /// libprobe, or because an earlier probe at the address took the hit over). Reset by registration, readable
 /// afterwards. Signal-safe.
-inline std::uint64_t hits(const probe& p) noexcept { return p.state_.hits.load(std::memory_order_relaxed); }
-inline std::uint64_t nmissed(const probe& p) noexcept {
-  return p.state_.missed.load(std::memory_order_relaxed);
-}
+inline std::uint64_t hits(const probe& p) noexcept { return detail::hits(p.state_); }
+inline std::uint64_t nmissed(const probe& p) noexcept { return detail::nmissed(p.state_); }
 /// The instruction at which the probe was placed when it was last registered; null if never.
-inline void* address_of(const probe& p) noexcept {
-  return reinterpret_cast<void*>(p.state_.address.load(std::memory_order_relaxed));
-}
+inline void* address_of(const probe& p) noexcept { return detail::address_of(p.state_); }
 
 }  // namespace libprobe

@@ -30,40 +30,51 @@ extern __thread reader* self __attribute__((tls_model("initial-exec")));
 reader* claim() noexcept;
 }  // namespace detail
 
+/// What leave() needs to know from enter().
+struct token {
+  reader* record = nullptr;
+  std::uint64_t outer = 0;
+};
+
+/// Opens a section. Signal-safe.
+inline token enter() noexcept {
+  token mine{detail::self != nullptr ? detail::self : detail::claim()};
+  if (mine.record == nullptr) {
+    detail::unrecorded.fetch_add(1, std::memory_order_seq_cst);
+    return mine;
+  }
+  // A signal handler may open and close sections between these two lines: it restores what it found, and a
+  // stale epoch only makes a grace period wait for this section, too.
+  mine.outer = mine.record->since.load(std::memory_order_relaxed);
+  if (mine.outer == 0) {
+    mine.record->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    if (detail::readers_pay.load(std::memory_order_relaxed)) std::atomic_thread_fence(std::memory_order_seq_cst);
+    // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was unlinked.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  return mine;
+}
+
+/// Closes it, in reverse order of opening. Signal-safe.
+inline void leave(const token& mine) noexcept {
+  if (mine.record == nullptr) {
+    detail::unrecorded.fetch_sub(1, std::memory_order_release);
+  } else if (mine.outer == 0) {
+    // Pairs with the acquire loads in synchronize(): all that the section did comes before the free.
+    mine.record->since.store(0, std::memory_order_release);
+  }
+}
+
 /// An open section, for as long as it lives. Signal-safe.
 class section {
  public:
-  section() noexcept : reader_{detail::self != nullptr ? detail::self : detail::claim()} {
-    if (reader_ == nullptr) {
-      detail::unrecorded.fetch_add(1, std::memory_order_seq_cst);
-      return;
-    }
-    // A signal handler may open and close sections between these two lines: it restores what it found, and a
-    // stale epoch only makes a grace period wait for this section, too.
-    outer_ = reader_->since.load(std::memory_order_relaxed);
-    if (outer_ == 0) {
-      reader_->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_relaxed);
-      if (detail::readers_pay.load(std::memory_order_relaxed))
-        std::atomic_thread_fence(std::memory_order_seq_cst);
-      // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was
-      // unlinked.
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-    }
-  }
-  ~section() {
-    if (reader_ == nullptr) {
-      detail::unrecorded.fetch_sub(1, std::memory_order_release);
-    } else if (outer_ == 0) {
-      // Pairs with the acquire loads in synchronize(): all that the section did comes before the free.
-      reader_->since.store(0, std::memory_order_release);
-    }
-  }
+  section() noexcept : mine_{enter()} {}
+  ~section() { leave(mine_); }
   section(const section&) = delete;
   section& operator=(const section&) = delete;
 
  private:
-  reader* reader_;
-  std::uint64_t outer_ = 0;
+  token mine_;
 };
 
 /// Prepares the process; before the first synchronize(). Idempotent.

@@ -2,68 +2,95 @@
 
 #include <errno.h>
 
-#include "site/thread.hpp"
-
 namespace libprobe::hit {
 
 namespace {
-
-/// A handler is running: further hits of this thread run none. errno is the program's.
-class in_handler {
- public:
-  in_handler() noexcept {
-    ++site::self.in_handler;
-    std::atomic_signal_fence(
-        std::memory_order_seq_cst);  // before the call below, which somebody may have probed
-    errno_ = errno;
-  }
-  ~in_handler() {
-    errno = errno_;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    --site::self.in_handler;
-  }
-  in_handler(const in_handler&) = delete;
-  in_handler& operator=(const in_handler&) = delete;
-
- private:
-  int errno_;
-};
-
-template <class F>
-void for_each_active(const site::site& at, F&& visit) noexcept {
-  // Pairs with the release stores of control: what is reached here is whole, and stays until the section
-  // ends.
-  for (auto* a = at.first.load(std::memory_order_acquire); a != nullptr;
-       a = a->next.load(std::memory_order_acquire)) {
-    if (!a->resting.load(std::memory_order_relaxed)) visit(*a);
-  }
-}
 
 void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace
 
-bool run_before(const site::site& at, registers& regs) noexcept {
+in_handler::in_handler() noexcept {
+  ++site::self.in_handler;
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // before the call below, which somebody may have probed
+  errno_ = errno;
+}
+
+in_handler::~in_handler() {
+  errno = errno_;
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  --site::self.in_handler;
+}
+
+bool run_before(const site::site& at, site::hit& hit) noexcept {
   if (site::self.busy()) {
-    for_each_active(at, [](site::attachment& a) { count(*a.missed); });
+    at.for_each_active([](site::attachment& a) { count(*a.missed); });
     return false;
   }
   const in_handler guard;
   bool redirected = false;
-  for_each_active(at, [&](site::attachment& a) {
+  at.for_each_active([&](site::attachment& a) {
     if (redirected) return count(*a.missed);
+    if (a.before == nullptr) return count(*a.hits);
+    hit.regs.set_ip(at.address);
+    // Counted first: who waits for a handler's effect finds the hit counted.
     count(*a.hits);
-    regs.set_ip(at.address);
-    if (a.before != nullptr && a.before(a, regs) != 0) redirected = true;
+    const auto want = a.before(a, hit);
+    redirected = want == site::step::redirected;
+    if (want == site::step::missed) {
+      a.hits->fetch_sub(1, std::memory_order_relaxed);
+      count(*a.missed);
+    }
   });
-  if (!redirected) regs.set_ip(at.address);
+  if (!redirected) hit.regs.set_ip(at.address);
   return redirected;
+}
+
+namespace {
+
+/// A branch has no copy that ends in a trap: with an `after` hook waiting it is emulated first.
+void run_branch(const site::site& at, site::hit& hit) noexcept {
+  const auto sp = hit.regs.sp();
+  if (!arch::emulate(at.plan, at.address, hit.regs)) {
+    hit.regs.set_ip(at.code->jump_part());  // faults there, as it should
+    return;
+  }
+  run_after(at, hit.regs);
+  if (hit.call == nullptr) return;
+  const auto number = site::number_of(*hit.call);
+  if (hit.regs.sp() > sp) {
+    arch::return_to_slot(hit.regs, number);
+  } else {
+    arch::hijack_return(sp, number);
+  }
+}
+
+}  // namespace
+
+void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
+  auto& regs = hit.regs;
+  if (redirected) {
+    if (hit.replacement != nullptr) hit.replacement->running.fetch_sub(1, std::memory_order_release);
+  } else if (hit.replacement != nullptr) {
+    arch::divert_to_replacement(regs, reinterpret_cast<std::uintptr_t>(hit.replacement));
+  } else if (const bool after = at.wants_after(); after && at.code->layout.part_two == 0) {
+    return run_branch(at, hit);
+  } else {
+    regs.set_ip(after ? at.code->trap_part() : at.code->jump_part());
+  }
+  if (hit.call == nullptr) return;
+  const auto number = site::number_of(*hit.call);
+  if (regs.sp() == hit.call->sp) {
+    arch::call_from_slot(regs, number);
+  } else {
+    arch::return_to_slot(regs, number);  // a handler overrode the return
+  }
 }
 
 void run_after(const site::site& at, registers& regs) noexcept {
   if (site::self.busy()) return;
   const in_handler guard;
-  for_each_active(at, [&](site::attachment& a) {
+  at.for_each_active([&](site::attachment& a) {
     if (a.after != nullptr) a.after(a, regs);
   });
 }
@@ -72,7 +99,7 @@ bool run_fault(const site::site& at, registers& regs, int signo) noexcept {
   if (site::self.busy()) return false;
   const in_handler guard;
   bool handled = false;
-  for_each_active(at, [&](site::attachment& a) {
+  at.for_each_active([&](site::attachment& a) {
     if (!handled && a.fault != nullptr) handled = a.fault(a, regs, signo);
   });
   return handled;

@@ -43,7 +43,18 @@ outcome on_breakpoint(std::uintptr_t address, registers& regs) noexcept {
   const epoch::section section;
   if (const site::site* at = site::sites.find(address)) {
     regs.set_ip(address);
-    return run_before(*at, regs) ? outcome::resume : run_displaced(*at, regs);
+    if (at->wants_ordinary() && !site::self.busy()) {
+      arch::divert_to_entry(regs, address);
+      return outcome::resume;
+    }
+    site::hit hit{regs};
+    const bool redirected = run_before(*at, hit);
+    if (wants_call(hit)) {
+      run_call(*at, hit, redirected);
+    } else if (!redirected) {
+      return run_displaced(*at, regs);
+    }
+    return outcome::resume;
   }
   const site::slot* code = site::slot_at(address);
   if (code == nullptr || address != code->code + code->layout.breakpoint()) return outcome::not_ours;

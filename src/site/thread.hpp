@@ -4,17 +4,45 @@
 #include <signal.h>
 
 #include <cstdint>
+#include <libprobe/retprobe.hpp>
 
-#include "machine.hpp"
+#include "arch/arch.hpp"
+#include "epoch/epoch.hpp"
+#include "site/calls.hpp"
 
 namespace libprobe::site {
+
+struct attachment;
+
+/// Handlers that run in ordinary context. Such a run can end by an exception, so what it holds is written down here, for
+/// the personality routine that cleans up (src/hit/unwind.cpp).
+struct ordinary_run {
+  epoch::token section;
+  followed_call* call = nullptr;           // being made: its function has not begun
+  retprobe_instance* instances = nullptr;  // still to be given back
+  ordinary_run* outer = nullptr;
+};
+
+/// A jprobe's entry, or a replacement's, while it runs.
+struct outcall_run {
+  attachment* what = nullptr;
+  arch::outcall call;
+  outcall_run* outer = nullptr;
+};
 
 struct thread_state {
   std::uint32_t in_handler;  // depth: a user's handler is running
   std::uint32_t in_control;  // depth: libprobe itself is at work, maybe under its locks
-  int fault_signal;          // of the last failed guarded load
+
+  int fault_signal;  // of the last failed guarded load
   siginfo_t fault_info;
   arch::fault_words fault_words;
+
+  followed_call* calls;      // innermost first
+  followed_call* abandoned;  // unwound just now: the unwinder may still read its return address
+  ordinary_run* run;
+  outcall_run* jprobe;
+  outcall_run* replacement;
 
   /// A hit now runs no handler.
   [[nodiscard]] bool busy() const noexcept { return in_handler != 0 || in_control != 0; }

@@ -1,0 +1,316 @@
+// Leaving and entering the program in ordinary context: outside signal handlers, on the program's own stack.
+//
+// A frame is a struct registers (include/libprobe/registers_x86_64.hpp) with the extended state's area below it.
+
+#define RAX_ 0
+#define RBX_ 8
+#define RCX_ 16
+#define RDX_ 24
+#define RSI_ 32
+#define RDI_ 40
+#define RBP_ 48
+#define RSP_ 56
+#define R8_ 64
+#define R9_ 72
+#define R10_ 80
+#define R11_ 88
+#define R12_ 96
+#define R13_ 104
+#define R14_ 112
+#define R15_ 120
+#define RIP_ 128
+#define RFLAGS_ 136
+#define XMM_ 144
+#define YMM_UPPER_ 152
+#define XSTATE_IN_USE_ 160
+#define FRAME 256               /* from the frame to the program's stack pointer: registers, red zone, key */
+#define KEY 16                  /* where, below the program's stack pointer, the hit path left a word for us */
+#define USER_CS 0x33
+#define USER_SS 0x2b
+
+        .text
+
+.macro save_integers
+        movq    %rax, RAX_(%rsp)
+        movq    %rbx, RBX_(%rsp)
+        movq    %rcx, RCX_(%rsp)
+        movq    %rdx, RDX_(%rsp)
+        movq    %rsi, RSI_(%rsp)
+        movq    %rdi, RDI_(%rsp)
+        movq    %rbp, RBP_(%rsp)
+        movq    %r8, R8_(%rsp)
+        movq    %r9, R9_(%rsp)
+        movq    %r10, R10_(%rsp)
+        movq    %r11, R11_(%rsp)
+        movq    %r12, R12_(%rsp)
+        movq    %r13, R13_(%rsp)
+        movq    %r14, R14_(%rsp)
+        movq    %r15, R15_(%rsp)
+        pushfq
+        popq    RFLAGS_(%rsp)
+        cld
+.endm
+
+.macro restore_integers base
+        movq    R8_(\base), %r8
+        movq    R9_(\base), %r9
+        movq    R10_(\base), %r10
+        movq    R11_(\base), %r11
+        movq    R12_(\base), %r12
+        movq    R13_(\base), %r13
+        movq    R14_(\base), %r14
+        movq    R15_(\base), %r15
+        movq    RDI_(\base), %rdi
+        movq    RSI_(\base), %rsi
+        movq    RBP_(\base), %rbp
+        movq    RDX_(\base), %rdx
+        movq    RAX_(\base), %rax
+        movq    RCX_(\base), %rcx
+        movq    RBX_(\base), %rbx
+.endm
+
+// The area for the extended state goes below the frame that rbx points to; its header must be zero but for what
+// xsave itself writes (Intel SDM vol. 1, 13.4.2).
+.macro save_vectors
+        subq    libprobe_vector_size(%rip), %rsp
+        andq    $-64, %rsp
+        movq    %rsp, %rsi
+        leaq    160(%rsp), %rax
+        movq    %rax, XMM_(%rbx)
+        leaq    512(%rsp), %rdi
+        xorl    %eax, %eax
+        cmpl    $0, libprobe_vector_mask(%rip)
+        je      8f
+        movq    %rdi, XSTATE_IN_USE_(%rbx)
+        movl    $8, %ecx
+        rep stosq
+        movl    libprobe_vector_mask(%rip), %eax
+        xorl    %edx, %edx
+        xsave64 (%rsp)
+        leaq    576(%rsp), %rax
+        xorl    %edx, %edx
+        testl   $4, libprobe_vector_mask(%rip)
+        cmovz   %rdx, %rax
+        jmp     9f
+8:      movq    %rax, XSTATE_IN_USE_(%rbx)
+        fxsave64 (%rsp)
+9:      movq    %rax, YMM_UPPER_(%rbx)
+.endm
+
+.macro restore_vectors from
+        movl    libprobe_vector_mask(%rip), %eax
+        xorl    %edx, %edx
+        testl   %eax, %eax
+        je      8f
+        xrstor64 (\from)
+        jmp     9f
+8:      fxrstor64 (\from)
+9:
+.endm
+
+.macro frame_cfi cfa            // rbx points to the frame, the frame holds the program's registers
+        .cfi_def_cfa %rbx, \cfa
+        .cfi_offset %rbx, RBX_ - (\cfa)
+        .cfi_offset %rbp, RBP_ - (\cfa)
+        .cfi_offset %r12, R12_ - (\cfa)
+        .cfi_offset %r13, R13_ - (\cfa)
+        .cfi_offset %r14, R14_ - (\cfa)
+        .cfi_offset %r15, R15_ - (\cfa)
+.endm
+
+// Reached, instead of a function's first instruction, by a jump with the function's own state; the word at KEY below the
+// stack pointer says which. Goes on wherever `handler` put rip. (At a function's entry the red zone is free.)
+.macro ordinary_entry name, handler, personality
+        .p2align 4
+        .globl \name
+        .hidden \name
+        .type \name, @function
+\name:
+        .cfi_startproc
+        .cfi_personality 0x9b, DW.ref.\personality
+        leaq    -FRAME(%rsp), %rsp
+        .cfi_adjust_cfa_offset FRAME
+        save_integers
+        leaq    FRAME(%rsp), %rax
+        movq    %rax, RSP_(%rsp)
+        movq    FRAME-KEY(%rsp), %rax
+        movq    %rax, RIP_(%rsp)
+        movq    %rsp, %rbx
+        frame_cfi FRAME + 8
+        save_vectors
+        movq    %rbx, %rdi
+        call    \handler
+        restore_vectors %rsp
+        pushq   $USER_SS
+        pushq   RSP_(%rbx)
+        pushq   RFLAGS_(%rbx)
+        pushq   $USER_CS
+        pushq   RIP_(%rbx)
+        restore_integers %rbx
+        iretq
+        .cfi_endproc
+        .size \name, .-\name
+.endm
+
+        ordinary_entry libprobe_ordinary_entry, libprobe_on_entry, libprobe_entry_personality
+        ordinary_entry libprobe_replacement_entry, libprobe_on_replacement, libprobe_replacement_personality
+
+// Where the return slots go: a followed call has returned. On the stack: the slot's number, then the true return
+// address. Everything but what `libprobe_on_return` changes is as the function left it.
+        .p2align 4
+        .globl libprobe_return_entry
+        .hidden libprobe_return_entry
+        .type libprobe_return_entry, @function
+libprobe_return_entry:
+        .cfi_startproc
+        .cfi_personality 0x9b, DW.ref.libprobe_entry_personality
+        .cfi_def_cfa_offset 16
+        leaq    -(FRAME-16)(%rsp), %rsp
+        .cfi_adjust_cfa_offset FRAME-16
+        save_integers
+        leaq    FRAME(%rsp), %rax
+        movq    %rax, RSP_(%rsp)
+        movq    FRAME-8(%rsp), %rax
+        movq    %rax, RIP_(%rsp)
+        movq    %rsp, %rbx
+        frame_cfi FRAME
+        save_vectors
+        movq    %rbx, %rdi
+        movq    FRAME-16(%rbx), %rdx
+        call    libprobe_on_return
+        restore_vectors %rsp
+        movq    RIP_(%rbx), %rax
+        movq    %rax, FRAME-8(%rbx)
+        movq    %rbx, %rsp
+        .cfi_def_cfa_register %rsp
+        pushq   RFLAGS_(%rsp)
+        .cfi_adjust_cfa_offset 8
+        popfq
+        .cfi_adjust_cfa_offset -8
+        restore_integers %rsp
+        leaq    FRAME-8(%rsp), %rsp
+        .cfi_def_cfa_offset 8
+        .cfi_restore %rbx
+        .cfi_restore %rbp
+        .cfi_restore %r12
+        .cfi_restore %r13
+        .cfi_restore %r14
+        .cfi_restore %r15
+        ret
+        .cfi_endproc
+        .size libprobe_return_entry, .-libprobe_return_entry
+
+// void libprobe_call(const void* entry, const registers* regs, const void* vectors, size_t stack_bytes, call_result* result)
+//
+// Calls `entry` as the program would have: argument registers and extended state as saved, and a copy of
+// `stack_bytes` bytes of the argument area, equally aligned. `result` (struct call_result) takes the stack pointer
+// to return to early, and, where its vectors are not null, what the function returned.
+        .p2align 4
+        .globl libprobe_call
+        .hidden libprobe_call
+        .type libprobe_call, @function
+libprobe_call:
+        .cfi_startproc
+        pushq   %rbp
+        .cfi_def_cfa_offset 16
+        .cfi_offset %rbp, -16
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register %rbp
+        pushq   %rbx
+        .cfi_offset %rbx, -24
+        pushq   %r12
+        .cfi_offset %r12, -32
+        pushq   %r13
+        .cfi_offset %r13, -40
+        pushq   %r14
+        .cfi_offset %r14, -48
+        pushq   %r15
+        .cfi_offset %r15, -56
+        movq    %rbp, 0(%r8)
+        movq    %rdi, %r12
+        movq    %rsi, %r13
+        movq    %rdx, %r14
+        movq    %r8, %r15
+        movq    RSP_(%r13), %rsi
+        addq    $8, %rsi                // behind the return address
+        subq    %rcx, %rsp
+        movq    %rsp, %rax
+        subq    %rsi, %rax
+        andq    $63, %rax
+        subq    %rax, %rsp
+        movq    %rsp, %rdi
+        shrq    $3, %rcx
+        rep movsq
+        restore_vectors %r14
+        movq    RDI_(%r13), %rdi
+        movq    RSI_(%r13), %rsi
+        movq    RDX_(%r13), %rdx
+        movq    RCX_(%r13), %rcx
+        movq    R8_(%r13), %r8
+        movq    R9_(%r13), %r9
+        movq    R10_(%r13), %r10
+        movq    RAX_(%r13), %rax        // al: the number of vector arguments of a variadic call
+        call    *%r12
+        movq    8(%r15), %rcx
+        testq   %rcx, %rcx
+        jz      1f
+        movq    %rax, 16(%r15)
+        movq    %rdx, 24(%r15)
+        movl    libprobe_vector_mask(%rip), %eax
+        xorl    %edx, %edx
+        testl   %eax, %eax
+        jz      2f
+        xsave64 (%rcx)
+        jmp     1f
+2:      fxsave64 (%rcx)
+1:      leaq    -40(%rbp), %rsp
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %rbx
+        popq    %rbp
+        .cfi_def_cfa %rsp, 8
+        ret
+        .cfi_endproc
+        .size libprobe_call, .-libprobe_call
+
+// [[noreturn]] void libprobe_return_early(void* frame): back to where libprobe_call was called.
+        .p2align 4
+        .globl libprobe_return_early
+        .hidden libprobe_return_early
+        .type libprobe_return_early, @function
+libprobe_return_early:
+        movq    %rdi, %rbp
+        jmp     1b
+        .size libprobe_return_early, .-libprobe_return_early
+
+// R libprobe_load_result(const result_registers*): returns with the result registers as given.
+        .p2align 4
+        .globl libprobe_load_result
+        .type libprobe_load_result, @function
+libprobe_load_result:
+        .cfi_startproc
+        movq    0(%rdi), %rax
+        movq    8(%rdi), %rdx
+        movups  16(%rdi), %xmm0
+        movups  32(%rdi), %xmm1
+        ret
+        .cfi_endproc
+        .size libprobe_load_result, .-libprobe_load_result
+
+.macro personality_reference name   // as compilers emit it: position-independent, shared between objects
+        .hidden DW.ref.\name
+        .weak DW.ref.\name
+        .section .data.rel.local.DW.ref.\name, "awG", @progbits, DW.ref.\name, comdat
+        .p2align 3
+        .type DW.ref.\name, @object
+        .size DW.ref.\name, 8
+DW.ref.\name:
+        .quad \name
+.endm
+        personality_reference libprobe_entry_personality
+        personality_reference libprobe_replacement_personality
+        personality_reference libprobe_return_personality
+
+        .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,152 @@
+// Ordinary context: diverting calls, return slots, calling a function with saved arguments. Part of the hit path.
+#include <cpuid.h>
+
+#include <algorithm>
+
+#include "arch/arch.hpp"
+
+extern "C" {
+// In entry code; see ordinary.S and return_slots.S.
+extern const char libprobe_return_slots[];
+extern std::uint64_t libprobe_saved_returns[];
+extern std::uint64_t libprobe_call_targets[];
+void libprobe_ordinary_entry();
+void libprobe_replacement_entry();
+void libprobe_call(const void* entry, const libprobe::registers* regs, const void* vectors, std::size_t stack_bytes,
+                   libprobe::arch::outcall* call);
+[[noreturn]] void libprobe_return_early(void* frame);
+
+// Read by the entry code. A mask of 0: the CPU has no XSAVE, and FXSAVE does.
+std::uint32_t libprobe_vector_mask = 0;
+std::uint64_t libprobe_vector_size = 512;
+}
+
+namespace libprobe::arch {
+
+namespace {
+
+constexpr std::size_t chunk_bytes = 4096;
+constexpr std::size_t slot_bytes = 32;
+constexpr std::size_t call_bytes = 6;  // the call of a slot ends where the slot begins
+constexpr std::size_t key_offset = 16;
+constexpr std::size_t most_vector_bytes = 4096;
+
+// State components, Intel SDM vol. 1, 13.1.
+constexpr std::uint32_t x87 = 1, sse = 2, avx = 4, opmask = 0x20, zmm_upper = 0x40, zmm_high = 0x80;
+std::uint32_t zmm_upper_offset = 0;
+
+std::uint64_t& word_at(std::uintptr_t address) noexcept { return *reinterpret_cast<std::uint64_t*>(address); }
+
+void divert(registers& regs, std::uintptr_t word, void (*to)()) noexcept {
+  word_at(regs.rsp - key_offset) = word;  // a function that has not begun uses no red zone
+  regs.rip = reinterpret_cast<std::uintptr_t>(to);
+}
+
+std::uint64_t enabled_components() noexcept {
+  std::uint32_t low = 0;
+  std::uint32_t high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low | (std::uint64_t{high} << 32);
+}
+
+/// How many of `wanted` bytes are there: what lies above the last frame of a stack may not be mapped.
+std::size_t readable(std::uintptr_t from, std::size_t wanted) noexcept {
+  constexpr std::uintptr_t page = 4096;
+  for (auto at = (from | (page - 1)) + 1; at < from + wanted; at += page) {
+    std::uint64_t ignored = 0;
+    if (!guarded_load(at, ignored)) return at - from;
+  }
+  return wanted;
+}
+
+void copy(std::byte* to, const std::byte* from, std::size_t offset, std::size_t size) noexcept {
+  auto* target = to + offset;
+  const auto* source = from + offset;
+  asm volatile("rep movsb" : "+D"(target), "+S"(source), "+c"(size) : : "memory");
+}
+
+}  // namespace
+
+std::uintptr_t return_address(const registers& regs) noexcept { return word_at(regs.rsp); }
+
+void divert_to_entry(registers& regs, std::uintptr_t word) noexcept { divert(regs, word, libprobe_ordinary_entry); }
+
+void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept {
+  divert(regs, word, libprobe_replacement_entry);
+}
+
+bool is_return_slot(std::size_t number) noexcept { return number % (chunk_bytes / slot_bytes) != 0; }
+
+std::uintptr_t return_slot(std::size_t number) noexcept {
+  return reinterpret_cast<std::uintptr_t>(libprobe_return_slots) + number * slot_bytes;
+}
+
+std::size_t return_slot_at(std::uintptr_t ip) noexcept {
+  const auto offset = ip - reinterpret_cast<std::uintptr_t>(libprobe_return_slots);
+  return offset < return_slot_count * slot_bytes ? (offset + call_bytes) / slot_bytes : return_slot_count;
+}
+
+std::uintptr_t saved_return(std::size_t number) noexcept { return libprobe_saved_returns[number]; }
+
+void call_from_slot(registers& regs, std::size_t number) noexcept {
+  hijack_return(regs.rsp, number);  // the call will write the same once more; until then a signal may look
+  libprobe_call_targets[number] = regs.rip;
+  regs.rsp += sizeof(std::uint64_t);
+  regs.rip = return_slot(number) - call_bytes;
+}
+
+void hijack_return(std::uintptr_t sp, std::size_t number) noexcept {
+  libprobe_saved_returns[number] = word_at(sp);
+  word_at(sp) = return_slot(number);
+}
+
+void return_to_slot(registers& regs, std::size_t number) noexcept {
+  libprobe_saved_returns[number] = regs.rip;
+  regs.rip = return_slot(number);
+  word_at(regs.rsp - sizeof(std::uint64_t)) = regs.rip;  // as a return leaves it
+}
+
+void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes, outcall& call) {
+  const auto area = regs.rsp + sizeof(std::uint64_t);
+  libprobe_call(entry, &regs, vectors, readable(area, stack_bytes & ~std::size_t{7}), &call);
+}
+
+void return_early(outcall& call) noexcept { libprobe_return_early(call.frame); }
+
+void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes) {
+  alignas(64) std::byte after[most_vector_bytes];
+  auto* header = reinterpret_cast<std::uint64_t*>(after + 512);
+  for (int i = 0; i < 8; ++i) header[i] = 0;
+  outcall call;
+  call.vectors = after;
+  call_function(entry, regs, vectors, stack_bytes, call);
+  regs.rax = call.rax;
+  regs.rdx = call.rdx;
+  // Results come in xmm0 and xmm1 (ymm0, zmm0) and on the x87 stack; every other register stays the caller's.
+  auto* const before = static_cast<std::byte*>(vectors);
+  copy(before, after, 0, 160 + 32);
+  if ((libprobe_vector_mask & avx) != 0) copy(before, after, 576, 32);
+  if ((libprobe_vector_mask & zmm_upper) != 0) copy(before, after, zmm_upper_offset, 64);
+  if (regs.xstate_in_use_ != nullptr) *regs.xstate_in_use_ |= header[0] & (x87 | sse | avx | zmm_upper);
+  regs.leave_function();
+}
+
+void prepare_ordinary() noexcept {
+  std::uint32_t a = 0, b = 0, c = 0, d = 0;
+  constexpr std::uint32_t osxsave = 1U << 27;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & osxsave) == 0) return;
+  constexpr std::uint32_t wanted = x87 | sse | avx | opmask | zmm_upper | zmm_high;
+  const auto mask = static_cast<std::uint32_t>(enabled_components()) & wanted;
+  std::uint64_t size = 512 + 64;
+  for (unsigned component = 2; component < 32; ++component) {
+    if ((mask >> component & 1U) == 0) continue;
+    __cpuid_count(0xd, component, a, b, c, d);  // eax: size, ebx: offset
+    size = std::max<std::uint64_t>(size, std::uint64_t{a} + b);
+    if (1U << component == zmm_upper) zmm_upper_offset = b;
+  }
+  if (size > most_vector_bytes) return;
+  libprobe_vector_size = size;
+  libprobe_vector_mask = mask;
+}
+
+}  // namespace libprobe::arch

@@ -1,0 +1,39 @@
+// A replacement: another function that runs in a function's place. What replace() in typed.hpp stands on.
+#pragma once
+
+#include <libprobe/error.hpp>
+#include <libprobe/location.hpp>
+#include <libprobe/probe.hpp>
+
+namespace libprobe {
+
+/// `entry`, a function of exactly the same signature, runs whenever `at` is called, in ordinary context. It gets the arguments
+/// (copies of those on the stack) and its result goes to the caller. All registers but the result's are as before
+/// when the caller goes on, so callers that were compiled knowing the original (-fipa-ra) stay right. original() runs the
+/// replaced function; calls that the original makes to the function by name come to the replacement again.
+/// Hits of other probes inside `entry` run their handlers as usual. Owned by the caller, neither copied nor moved while registered.
+struct replacement {
+  location at;  ///< a function's first instruction, else errc::not_function_entry
+  void* entry = nullptr;
+  probe_flags flags = probe_flags::none;
+  void* context = nullptr;          ///< the user's own; reached from `entry` by current_replacement()
+  std::size_t stack_bytes = 4096;  ///< how much of the argument area above the return address `entry` may read
+  detail::probe_state state_{};
+  std::atomic<void*> original_{nullptr};
+};
+
+/// Runs the replaced function itself: call it through a pointer of its own type. Valid while registered, and in `entry`.
+inline void* original(const replacement& r) noexcept { return r.original_.load(std::memory_order_acquire); }
+/// The replacement whose `entry` this thread has just begun: to be asked for first thing in `entry`.
+replacement* current_replacement() noexcept;
+
+/// As for probes, see probe.hpp. Removal waits until no thread is inside `entry`; from inside any `entry` it only queues.
+std::error_code register_replacement(replacement& r) noexcept;
+void unregister_replacement(replacement& r) noexcept;
+void unregister_replacement_fast(replacement& r) noexcept;
+
+inline std::uint64_t hits(const replacement& r) noexcept { return detail::hits(r.state_); }
+inline std::uint64_t nmissed(const replacement& r) noexcept { return detail::nmissed(r.state_); }
+inline void* address_of(const replacement& r) noexcept { return detail::address_of(r.state_); }
+
+}  // namespace libprobe

@@ -1,0 +1,131 @@
+#include "hit/calls.hpp"
+
+#include "site/free_list.hpp"
+#include "site/instances.hpp"
+#include "site/thread.hpp"
+
+namespace libprobe::hit {
+
+namespace {
+
+constinit std::atomic<std::uint32_t> next_free[arch::return_slot_count]{};
+constinit site::free_list free_calls{next_free};
+constinit std::atomic<std::uint32_t> never_used{0};  // records from here on have not been handed out yet
+
+std::uint32_t take_number() noexcept {
+  const auto again = free_calls.take();
+  if (again != site::free_list::none) return again;
+  while (never_used.load(std::memory_order_relaxed) < arch::return_slot_count) {
+    const auto number = never_used.fetch_add(1, std::memory_order_relaxed);
+    if (number < arch::return_slot_count && arch::is_return_slot(number)) return number;
+  }
+  return site::free_list::none;
+}
+
+void free_call(site::followed_call& call) noexcept {
+  call.owner = nullptr;
+  call.over.store(false, std::memory_order_relaxed);
+  free_calls.give(static_cast<std::uint32_t>(site::number_of(call)));
+}
+
+void unlink(site::followed_call& call) noexcept {
+  for (auto** link = &site::self.calls; *link != nullptr; link = &(*link)->outer) {
+    if (*link != &call) continue;
+    *link = call.outer;
+    return;
+  }
+}
+
+void drop_abandoned() noexcept {
+  if (auto* call = site::self.abandoned) {
+    site::self.abandoned = nullptr;
+    free_call(*call);
+  }
+}
+
+/// While a function runs, its return address is where the call put it: the slot, or, after a tail call of
+/// another followed function, that one's slot, which saves ours. For a moment at the return it is the true one again; but
+/// at `sp`, where a call has just been made, that tells of the new call only.
+bool is_live(const site::followed_call& call, std::uintptr_t sp) noexcept {
+  std::uint64_t word = 0;
+  if (!arch::guarded_load(call.sp, word)) return false;  // the stack itself is gone
+  const auto number = site::number_of(call);
+  const auto slot = arch::return_slot(number);
+  if (call.sp > sp && word == arch::saved_return(number)) return true;
+  for (int depth = 0; depth < 64 && word != slot; ++depth) {
+    const auto other = arch::return_slot_at(word);
+    if (other == arch::return_slot_count || arch::return_slot(other) != word || site::calls[other].sp != call.sp) {
+      return false;
+    }
+    word = arch::saved_return(other);
+  }
+  return word == slot;
+}
+
+/// longjmp leaves calls behind, the innermost ones. Stops at one that is alive and encloses this place; a
+/// thread with several stacks may have others in between.
+void drop_stale(std::uintptr_t sp) noexcept {
+  int patience = 16;
+  for (auto** link = &site::self.calls; *link != nullptr && patience > 0; --patience) {
+    auto& call = **link;
+    const bool over = call.over.load(std::memory_order_acquire);  // pairs with the store in end_call()
+    if (!over && is_live(call, sp)) {
+      if (call.sp > sp) return;
+      link = &call.outer;
+      continue;
+    }
+    *link = call.outer;
+    if (!over) abandon_instances(call.instances);
+    free_call(call);
+  }
+}
+
+}  // namespace
+
+site::followed_call* begin_call(const registers& regs) noexcept {
+  drop_abandoned();
+  drop_stale(regs.sp());
+  const auto number = take_number();
+  if (number == site::free_list::none) return nullptr;
+  auto& call = site::calls[number];
+  call.sp = regs.sp();
+  call.instances = nullptr;
+  call.owner = &site::self;
+  call.outer = site::self.calls;
+  site::self.calls = &call;
+  return &call;
+}
+
+retprobe_instance* end_call(site::followed_call& call) noexcept {
+  drop_abandoned();
+  auto* instances = call.instances;
+  call.instances = nullptr;
+  if (site::self.calls == &call || call.owner == &site::self) {
+    unlink(call);
+    free_call(call);
+  } else {
+    call.over.store(true, std::memory_order_release);  // a stack that moved to another thread: see drop_stale()
+  }
+  return instances;
+}
+
+void abandon_instances(retprobe_instance* first) noexcept {
+  while (first != nullptr) {
+    auto& instance = *first;
+    first = instance.next_in_call_;
+    auto& pool = site::pool_of(instance);
+    if (pool.abandoned != nullptr && !pool.removed.load(std::memory_order_acquire)) pool.abandoned(pool, instance);
+    pool.give(instance);
+  }
+}
+
+void abandon_call(site::followed_call& call) noexcept {
+  drop_abandoned();
+  unlink(call);
+  auto* instances = call.instances;
+  call.instances = nullptr;
+  site::self.abandoned = &call;
+  abandon_instances(instances);
+}
+
+}  // namespace libprobe::hit

@@ -1,0 +1,70 @@
+// Hits in ordinary context: a function's entry, a replaced function, and the return of a followed call.
+#include "epoch/epoch.hpp"
+#include "hit/calls.hpp"
+#include "hit/run.hpp"
+#include "site/instances.hpp"
+
+namespace libprobe::hit {
+
+namespace {
+
+/// An ordinary_run that ends here or, when a handler throws, in abandon_run().
+class open_run {
+ public:
+  open_run() noexcept {
+    run_.section = epoch::enter();
+    run_.outer = site::self.run;
+    site::self.run = &run_;
+  }
+  ~open_run() {
+    site::self.run = run_.outer;
+    epoch::leave(run_.section);
+  }
+  open_run(const open_run&) = delete;
+  open_run& operator=(const open_run&) = delete;
+  site::ordinary_run* operator->() noexcept { return &run_; }
+
+ private:
+  site::ordinary_run run_;
+};
+
+}  // namespace
+
+}  // namespace libprobe::hit
+
+using namespace libprobe;
+
+void libprobe_on_entry(registers* regs, void* vectors) {
+  const auto address = regs->ip();
+  hit::open_run run;
+  const site::site* at = site::sites.find(address);
+  // Changed since the trap: whatever stands there now runs, and traps again if it must.
+  if (at == nullptr || !at->wants_ordinary()) return;
+  site::hit hit{*regs, vectors};
+  const bool redirected = hit::run_before(*at, hit);
+  hit::run_call(*at, hit, redirected);
+  run->call = nullptr;
+}
+
+void libprobe_on_replacement(registers* regs, void* vectors) {
+  auto& what = *reinterpret_cast<site::attachment*>(regs->ip());
+  site::outcall_run run{&what, {}, site::self.replacement};
+  site::self.replacement = &run;
+  what.replace(what, *regs, vectors);
+  site::self.replacement = run.outer;
+  what.running.fetch_sub(1, std::memory_order_release);  // pairs with the acquire load of the commit that waits
+}
+
+void libprobe_on_return(registers* regs, void* /*vectors*/, std::size_t number) {
+  hit::open_run run;
+  const hit::in_handler guard;
+  // The return address is back on the stack: nobody needs the slot any more.
+  run->instances = hit::end_call(site::calls[number]);
+  while (run->instances != nullptr) {
+    auto& instance = *run->instances;
+    auto& pool = site::pool_of(instance);
+    if (pool.returned != nullptr && !pool.removed.load(std::memory_order_acquire)) pool.returned(pool, instance, *regs);
+    run->instances = instance.next_in_call_;
+    pool.give(instance);
+  }
+}

@@ -1,0 +1,64 @@
+// What happens when an exception, or a thread's exit, passes through libprobe's frames. The routines are named by the
+// unwind data of the entry code; see the Itanium C++ ABI: Exception Handling, 1.3 and 2.5.
+#include <unwind.h>
+
+#include "hit/calls.hpp"
+#include "hit/run.hpp"
+
+namespace libprobe::hit {
+
+namespace {
+
+/// Handlers in ordinary context were left by an exception.
+void abandon_run() noexcept {
+  auto& run = *site::self.run;
+  if (run.call != nullptr) abandon_call(*run.call);
+  abandon_instances(run.instances);
+  site::self.run = run.outer;
+  site::self.jprobe = nullptr;
+  --site::self.in_handler;
+  epoch::leave(run.section);
+}
+
+bool is_cleanup(_Unwind_Action actions) noexcept { return (actions & _UA_CLEANUP_PHASE) != 0; }
+
+}  // namespace
+
+}  // namespace libprobe::hit
+
+using namespace libprobe;
+
+extern "C" {
+
+/// A followed call ends here, by an exception.
+_Unwind_Reason_Code libprobe_return_personality(int, _Unwind_Action actions, _Unwind_Exception_Class, _Unwind_Exception*,
+                                                _Unwind_Context* context) {
+  if (hit::is_cleanup(actions)) {
+    const auto number = arch::return_slot_at(_Unwind_GetIP(context));
+    if (number < arch::return_slot_count) {
+      const epoch::section section;
+      const hit::in_handler guard;
+      hit::abandon_call(site::calls[number]);
+    }
+  }
+  return _URC_CONTINUE_UNWIND;
+}
+
+/// A handler at an entry or a return threw.
+_Unwind_Reason_Code libprobe_entry_personality(int, _Unwind_Action actions, _Unwind_Exception_Class, _Unwind_Exception*,
+                                               _Unwind_Context*) {
+  if (hit::is_cleanup(actions)) hit::abandon_run();
+  return _URC_CONTINUE_UNWIND;
+}
+
+/// A replacement threw.
+_Unwind_Reason_Code libprobe_replacement_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
+                                                     _Unwind_Exception*, _Unwind_Context*) {
+  if (hit::is_cleanup(actions)) {
+    auto& run = *site::self.replacement;
+    site::self.replacement = run.outer;
+    run.what->running.fetch_sub(1, std::memory_order_release);
+  }
+  return _URC_CONTINUE_UNWIND;
+}
+}

@@ -1,0 +1,48 @@
+// A lock-free stack of numbers, for pools that are used in signal handlers.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace libprobe::site {
+
+/// Numbers below `size`, each handed out once until it is given back. The head carries a count of changes, so
+/// that a number which went and came back in between is noticed. `next` is the caller's memory, one word a number.
+class free_list {
+ public:
+  static constexpr std::uint32_t none = 0xffffffff;
+
+  constexpr free_list() = default;
+  constexpr explicit free_list(std::atomic<std::uint32_t>* next) noexcept : next_{next} {}
+
+  /// Signal-safe, any thread. `none` when empty.
+  std::uint32_t take() noexcept {
+    auto head = head_.load(std::memory_order_acquire);
+    for (;;) {
+      const auto top = static_cast<std::uint32_t>(head);
+      if (top == none) return none;
+      const auto below = next_[top].load(std::memory_order_relaxed);
+      if (head_.compare_exchange_weak(head, with(head, below), std::memory_order_acquire, std::memory_order_acquire)) {
+        return top;
+      }
+    }
+  }
+  /// Signal-safe, any thread. What was written to the thing before is seen by whoever takes it next.
+  void give(std::uint32_t number) noexcept {
+    auto head = head_.load(std::memory_order_relaxed);
+    do {
+      next_[number].store(static_cast<std::uint32_t>(head), std::memory_order_relaxed);
+    } while (!head_.compare_exchange_weak(head, with(head, number), std::memory_order_release, std::memory_order_relaxed));
+  }
+
+ private:
+  static std::uint64_t with(std::uint64_t old, std::uint32_t top) noexcept {
+    return (((old >> 32) + 1) << 32) | top;
+  }
+
+  std::atomic<std::uint64_t> head_{none};
+  std::atomic<std::uint32_t>* next_ = nullptr;
+};
+
+}  // namespace libprobe::site

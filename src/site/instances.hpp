@@ -1,0 +1,44 @@
+// A retprobe's attachment with its pool of instances: one for each call that it follows.
+#pragma once
+
+#include <cstring>
+#include <libprobe/retprobe.hpp>
+
+#include "site/free_list.hpp"
+#include "site/site.hpp"
+
+namespace libprobe::site {
+
+struct instance_pool : attachment {
+  void (*returned)(instance_pool&, retprobe_instance&, registers&) = nullptr;
+  void (*abandoned)(instance_pool&, retprobe_instance&) = nullptr;  // null: nobody wants to know
+  std::size_t stride = 0;                                            // bytes from instance to instance
+  std::size_t count = 0;
+  std::byte* memory = nullptr;  // allocated with the pool
+  free_list free;
+  std::atomic<std::uint32_t> active{0};
+
+  /// An instance with its data cleared; null if all are in use. Signal-safe.
+  retprobe_instance* take() noexcept {
+    const auto number = free.take();
+    if (number == free_list::none) return nullptr;
+    active.fetch_add(1, std::memory_order_relaxed);
+    auto* instance = reinterpret_cast<retprobe_instance*>(memory + number * stride);
+    auto* data = static_cast<volatile std::uint64_t*>(instance->data());  // volatile: no call of memset
+    for (std::size_t i = 0; i < (stride - sizeof *instance) / sizeof *data; ++i) data[i] = 0;
+    instance->next_in_call_ = nullptr;
+    instance->pool_ = this;
+    return instance;
+  }
+  /// Signal-safe. After it, the pool may be freed at the end of a grace period.
+  void give(retprobe_instance& instance) noexcept {
+    free.give(static_cast<std::uint32_t>(static_cast<std::size_t>(reinterpret_cast<std::byte*>(&instance) - memory) / stride));
+    active.fetch_sub(1, std::memory_order_release);  // pairs with the acquire load before the pool is freed
+  }
+};
+
+inline instance_pool& pool_of(retprobe_instance& instance) noexcept {
+  return *static_cast<instance_pool*>(instance.pool_);
+}
+
+}  // namespace libprobe::site
