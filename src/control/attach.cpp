@@ -53,6 +53,13 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
 
 errc registry::plan(std::span<request> requests, std::vector<std::unique_ptr<site::site>>& fresh,
                     std::string& detail) {
+  // Looked at by the caller, too, but since then another thread may have registered the same object.
+  if (std::any_of(requests.begin(), requests.end(), [](const request& r) {
+        const auto* known = static_cast<const site::attachment*>(r.handle->load(std::memory_order_acquire));
+        return known != nullptr && !known->removed;
+      })) {
+    return errc::already_registered;
+  }
   for (std::size_t i = 0; i < requests.size();) {
     const auto address = requests[i].address;
     bool step = false;

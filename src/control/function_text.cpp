@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 
 #include "os/text.hpp"
 #include "site/site.hpp"
@@ -39,15 +39,10 @@ result<function_text::function*> function_text::load(std::uintptr_t address, std
     known->last_used = ++clock_;
     return &*known;
   }
-  auto extent = symbols::function_at(address);
+  const auto extent = symbols::function_at(address);
   if (!extent) {
-    if (symbols::in_module(address)) {
-      detail = fmt::format("no symbol and no unwind entry covers {:#x}", address);
-      return errc::unknown_function;
-    }
-    // Code that the program made itself: the caller says where an instruction begins, nobody else can.
-    const auto page_end = (address | (page_size - 1)) + 1;
-    extent = symbols::extent{address, std::min(address + arch::max_instruction_length, page_end)};
+    detail = fmt::format("no symbol and no unwind entry covers {:#x}", address);
+    return errc::unknown_function;
   }
   function fresh;
   fresh.start = extent->start;
@@ -78,8 +73,26 @@ void function_text::decode_up_to(function& in, std::size_t offset) {
   }
 }
 
+// Code that the program made itself: the caller says where an instruction begins, nobody else can. Nothing of
+// it is remembered, since it may be made anew at any time.
+result<arch::instruction> function_text::lone_instruction_at(std::uintptr_t address, std::string& detail) {
+  std::array<std::uint8_t, arch::max_instruction_length> bytes;
+  std::span<std::uint8_t> there{bytes};
+  if (!read_original(address, there)) {
+    there = there.first(std::min(there.size(), page_size - address % page_size));
+    if (!read_original(address, there)) return errc::not_executable;
+  }
+  auto here = arch::decode(there);
+  if (!here) detail = fmt::format("the bytes at {:#x} are no known instruction", address);
+  return here;
+}
+
 result<arch::instruction> function_text::instruction_at(std::uintptr_t address, std::string& detail) {
   const auto found = load(address, detail);
+  if (!found && found.error() == errc::unknown_function && !symbols::in_module(address)) {
+    detail.clear();
+    return lone_instruction_at(address, detail);
+  }
   if (!found) return found.error();
   function& in = **found;
   const auto offset = address - in.start;

@@ -31,6 +31,7 @@ class function_text {
   };
 
   result<function*> load(std::uintptr_t address, std::string& detail);
+  static result<arch::instruction> lone_instruction_at(std::uintptr_t address, std::string& detail);
   static void decode_up_to(function& in, std::size_t offset);
   static bool read_original(std::uintptr_t from, std::span<std::uint8_t> to);
 

@@ -139,11 +139,10 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
       answer = errc::out_of_memory;
     }
   }
-  // A probe that could not be armed stays as it was; one whose breakpoint stays behind rests all the same.
-  if (answer != errc::ok && !disabled) {
-    a->disabled = true;
-  } else {
+  if (answer == errc::ok) {
     a->resting.store(disabled, std::memory_order_release);
+  } else {
+    a->disabled = !disabled;  // refused: all stays as it was
   }
   return answer;
 }

@@ -32,10 +32,11 @@ errc write_breakpoints(std::span<site::site* const> sites) {
   const text_is_changing mark;
   const bool good = os::write_text(edits, true);
   os::synchronize_cores();
-  if (good) {
-    for (auto* at : sites) at->armed = true;
-    return errc::ok;
+  // Also after a failure: a breakpoint that could not be taken back must keep its site.
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    sites[i]->armed = edits[i].done == os::edit::outcome::written;
   }
+  if (good) return errc::ok;
   const bool differs = std::any_of(edits.begin(), edits.end(), [](const os::edit& e) {
     return e.done == os::edit::outcome::differs || e.done == os::edit::outcome::gone;
   });

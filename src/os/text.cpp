@@ -131,6 +131,7 @@ bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept {
       if (one.done != edit::outcome::written || one.expected == nullptr) continue;
       edit back{one.address, one.wanted, one.expected, one.size, edit::outcome::pending};
       write_page(memory, {&back, 1});
+      if (back.done == edit::outcome::written) one.done = edit::outcome::pending;
     }
   }
   return good;

@@ -11,7 +11,7 @@ namespace libprobe::os {
 /// outlive the call.
 struct edit {
   enum class outcome : std::uint8_t {
-    pending,  // not reached
+    pending,  // not reached, or taken back
     written,
     differs,  // other bytes stand there: left alone
     gone,     // nothing is mapped there: left alone
@@ -26,8 +26,8 @@ struct edit {
 
 /// Carries out the edits, which are sorted by address and do not overlap: one read and one write per page
 /// that they touch. Stops at the first refused write if `all_or_nothing`, taking back what it had written; a
-/// difference counts as a refusal then. Returns whether every edit was written. Does not synchronise cores.
-/// Blocks; not signal-safe.
+/// difference counts as a refusal then, and what could not be taken back stays `written`. Returns whether
+/// every edit was written. Does not synchronise cores. Blocks; not signal-safe.
 ///
 /// Writes go through /proc/self/mem, so there is no moment at which a page is writable (or not executable),
 /// and an error in place of a fault when it is gone; where the kernel refuses that, by mprotect.
