@@ -1,6 +1,7 @@
 // One decoded x86-64 instruction: where its parts lie, by the encoding rules of the Intel SDM (vol. 2, chapter 2).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -58,5 +59,12 @@ result<instruction> split(std::span<const std::uint8_t> bytes) noexcept;
 /// split(), and the instruction exists: Capstone knows it and agrees on the length, or it is one of the encodings
 /// newer than Capstone (EVEX, CET, ...) whose length the rules give. Any thread; allocates on first use per thread.
 result<instruction> decode(std::span<const std::uint8_t> bytes) noexcept;
+
+/// endbr64, which may stand before a function's first instruction proper.
+inline constexpr std::size_t landing_pad_length = 4;
+inline bool starts_with_landing_pad(std::span<const std::uint8_t> code) noexcept {
+  constexpr std::uint8_t pad[landing_pad_length] = {0xf3, 0x0f, 0x1e, 0xfa};
+  return code.size() >= landing_pad_length && std::equal(std::begin(pad), std::end(pad), code.begin());
+}
 
 }  // namespace libprobe::arch

@@ -1,7 +1,11 @@
 // Many changes in one patching pass, many removals in one grace period.
 #pragma once
 
+#include <libprobe/jprobe.hpp>
 #include <libprobe/probe.hpp>
+#include <libprobe/replacement.hpp>
+#include <libprobe/retprobe.hpp>
+#include <variant>
 #include <vector>
 
 namespace libprobe {
@@ -27,8 +31,14 @@ class batch {
 
   /// Collects. The object must stay until commit() (for remove: it may be registered again afterwards).
   /// Allocates; throws std::bad_alloc. A probe that is both removed and added ends registered.
-  batch& add(probe& p);
-  batch& remove(probe& p);
+  batch& add(probe& p) { return collect(added_, &p); }
+  batch& add(jprobe& p) { return collect(added_, &p); }
+  batch& add(retprobe& p) { return collect(added_, &p); }
+  batch& add(replacement& p) { return collect(added_, &p); }
+  batch& remove(probe& p) { return collect(removed_, &p); }
+  batch& remove(jprobe& p) { return collect(removed_, &p); }
+  batch& remove(retprobe& p) { return collect(removed_, &p); }
+  batch& remove(replacement& p) { return collect(removed_, &p); }
 
   /// Removes all that is to be removed and adds all that is to be added: the additions all or nothing, in one
   /// patching pass. If they are refused the error is returned, and the removals still hold. Then
@@ -36,8 +46,15 @@ class batch {
   std::error_code commit() noexcept;
 
  private:
-  std::vector<probe*> added_;
-  std::vector<probe*> removed_;
+  using any_kind = std::variant<probe*, jprobe*, retprobe*, replacement*>;
+
+  batch& collect(std::vector<any_kind>& into, any_kind what) {
+    into.push_back(what);
+    return *this;
+  }
+
+  std::vector<any_kind> added_;
+  std::vector<any_kind> removed_;
 };
 
 }  // namespace libprobe

@@ -3,7 +3,10 @@
 
 #include <libprobe/batch.hpp>
 #include <libprobe/error.hpp>
+#include <libprobe/jprobe.hpp>
 #include <libprobe/listing.hpp>
 #include <libprobe/location.hpp>
 #include <libprobe/probe.hpp>
 #include <libprobe/registers.hpp>
+#include <libprobe/replacement.hpp>
+#include <libprobe/retprobe.hpp>

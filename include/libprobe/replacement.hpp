@@ -19,11 +19,10 @@ struct replacement {
   void* context = nullptr;          ///< the user's own; reached from `entry` by current_replacement()
   std::size_t stack_bytes = 4096;  ///< how much of the argument area above the return address `entry` may read
   detail::probe_state state_{};
-  std::atomic<void*> original_{nullptr};
 };
 
 /// Runs the replaced function itself: call it through a pointer of its own type. Valid while registered, and in `entry`.
-inline void* original(const replacement& r) noexcept { return r.original_.load(std::memory_order_acquire); }
+void* original(const replacement& r) noexcept;
 /// The replacement whose `entry` this thread has just begun: to be asked for first thing in `entry`.
 replacement* current_replacement() noexcept;
 

@@ -1,8 +1,6 @@
 #include <libprobe/batch.hpp>
 
-#include "control/registry.hpp"
-
-#include "api/detail.hpp"
+#include "api/place.hpp"
 
 namespace libprobe {
 
@@ -12,24 +10,31 @@ batch::~batch() {
   if (!added_.empty() || !removed_.empty()) commit();
 }
 
-batch& batch::add(probe& p) {
-  added_.push_back(&p);
-  return *this;
-}
-
-batch& batch::remove(probe& p) {
-  removed_.push_back(&p);
-  return *this;
-}
-
 std::error_code batch::commit() noexcept {
+  const site::quiet no_handlers;
   // Removals first: a probe that is both removed and added ends registered.
-  for (auto* p : removed_) unregister_probe_fast(*p);
-  const auto added = added_.empty() ? std::error_code{} : register_probes(added_);
+  for (const auto& one : removed_) std::visit([](auto* p) { api::detach(p->state_); }, one);
+  std::error_code added;
+  try {
+    std::vector<api::wish> wishes;
+    wishes.reserve(added_.size());
+    for (const auto& one : added_) {
+      auto made = std::visit([](auto* p) { return api::wish_for(*p); }, one);
+      if (!made) {
+        added = api::refuse(made.error());
+        break;
+      }
+      wishes.push_back(std::move(*made));
+    }
+    if (!added && !wishes.empty()) added = api::place(wishes);
+  } catch (const std::bad_alloc&) {
+    added = api::refuse(errc::out_of_memory);
+  }
+  auto detail = added ? last_error_detail() : std::string{};
   removed_.clear();
   added_.clear();
   const auto committed = commit_probes();
-  return added ? added : committed;
+  return added ? api::refuse(static_cast<errc>(added.value()), std::move(detail)) : committed;
 }
 
 }  // namespace libprobe

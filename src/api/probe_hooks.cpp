@@ -9,7 +9,9 @@ probe& owner(site::attachment& a) noexcept { return *static_cast<probe*>(a.owner
 
 }  // namespace
 
-int probe_before(site::attachment& a, registers& regs) { return own(a).pre_handler(owner(a), regs); }
+site::step probe_before(site::attachment& a, site::hit& hit) {
+  return own(a).pre_handler(owner(a), hit.regs) != 0 ? site::step::redirected : site::step::go_on;
+}
 void probe_after(site::attachment& a, registers& regs) { own(a).post_handler(owner(a), regs); }
 bool probe_fault(site::attachment& a, registers& regs, int signo) {
   return own(a).fault_handler(owner(a), regs, signo);

@@ -14,7 +14,7 @@ struct probe_attachment : site::attachment {
   bool (*fault_handler)(probe&, registers&, int) = nullptr;
 };
 
-int probe_before(site::attachment& a, registers& regs);
+site::step probe_before(site::attachment& a, site::hit& hit);
 void probe_after(site::attachment& a, registers& regs);
 bool probe_fault(site::attachment& a, registers& regs, int signo);
 

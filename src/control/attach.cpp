@@ -16,12 +16,13 @@ namespace {
 
 using method = arch::displaced::method;
 
-/// A site that copies may have to step from now on; branches are emulated in any case.
-bool must_step(const site::site& at, const request& r) noexcept {
-  return r.step && at.plan.how != method::step && !(at.code == nullptr && arch::is_branch(at.plan));
+/// The site as it is cannot do what is asked for. (Branches are emulated in any case.)
+bool must_replan(const site::site& at, const request& r) noexcept {
+  const bool step = r.step && at.plan.how != method::step && !arch::is_branch(at.plan);
+  return step || (r.code && at.code == nullptr);
 }
 
-result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, function_text& functions,
+result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code, function_text& functions,
                                               slot_store& slots, std::string& detail) {
   if (const auto why = symbols::probeable(address); why != errc::ok) {
     detail = fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
@@ -38,13 +39,13 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
   auto fresh = std::make_unique<site::site>();
   fresh->address = address;
   fresh->plan = *plan;
-  if (plan->how != method::emulate) {
-    const auto code = slots.get(*plan, address);
-    if (!code) {
+  if (code || plan->how != method::emulate) {
+    const auto slot = slots.get(*plan, address);
+    if (!slot) {
       detail = fmt::format("no code memory within reach of {:#x}", address);
-      return code.error();
+      return slot.error();
     }
-    fresh->code = *code;
+    fresh->code = *slot;
   }
   return fresh;
 }
@@ -61,17 +62,22 @@ errc registry::plan(std::span<request> requests, std::vector<std::unique_ptr<sit
     return errc::already_registered;
   }
   for (std::size_t i = 0; i < requests.size();) {
-    const auto address = requests[i].address;
-    bool step = false;
-    auto last = i;
-    for (; last < requests.size() && requests[last].address == address; ++last)
-      step = step || requests[last].step;
-    const site::site* known = site::sites.find(address);
     request whole = requests[i];
-    whole.step = step;
-    if (known == nullptr || must_step(*known, whole)) {
-      auto made = plan_site(address, step || (known != nullptr && known->plan.how == method::step),
-                            functions_, slots_, detail);
+    auto last = i;
+    for (; last < requests.size() && requests[last].address == whole.address; ++last) {
+      whole.step = whole.step || requests[last].step;
+      whole.code = whole.code || requests[last].code;
+      whole.entry = whole.entry || requests[last].entry;
+    }
+    if (whole.entry && !functions_.is_entry(whole.address)) {
+      detail = fmt::format("{:#x} is not a function's first instruction", whole.address);
+      return errc::not_function_entry;
+    }
+    const site::site* known = site::sites.find(whole.address);
+    if (known == nullptr || must_replan(*known, whole)) {
+      const bool step = whole.step || (known != nullptr && known->plan.how == method::step);
+      const bool code = whole.code || (known != nullptr && known->code != nullptr);
+      auto made = plan_site(whole.address, step, code, functions_, slots_, detail);
       if (!made) return made.error();
       fresh.push_back(std::move(*made));
     }
@@ -103,6 +109,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
   for (auto& r : requests) {
     site::site* at = site::sites.find(r.address);
     r.what->where = at;
+    r.what->body = at->code != nullptr ? at->code->jump_part() : 0;
     auto& link = at->last != nullptr ? at->last->next : at->first;
     link.store(r.what,
                std::memory_order_release);  // pairs with the acquire loads of run_before() and its like

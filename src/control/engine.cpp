@@ -36,6 +36,7 @@ bool take_over(int signo) noexcept {
 
 errc prepare() noexcept {
   epoch::prepare();
+  arch::prepare_ordinary();
   for (const int signo : site::handled_signals) {
     if (!take_over(signo)) return errc::signal_refused;
   }

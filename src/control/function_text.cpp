@@ -111,4 +111,12 @@ result<arch::instruction> function_text::instruction_at(std::uintptr_t address, 
   return here;
 }
 
+bool function_text::is_entry(std::uintptr_t address) {
+  std::string ignored;
+  const auto found = load(address, ignored);
+  if (!found) return true;  // refused for a better reason later
+  const function& in = **found;
+  return address == in.start || (arch::starts_with_landing_pad(in.bytes) && address == in.start + arch::landing_pad_length);
+}
+
 }  // namespace libprobe::control

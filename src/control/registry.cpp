@@ -5,6 +5,7 @@
 #include <new>
 
 #include "control/text_pass.hpp"
+#include "epoch/backoff.hpp"
 #include "epoch/epoch.hpp"
 #include "site/thread.hpp"
 
@@ -90,14 +91,17 @@ errc registry::take_out_queued() noexcept {
   return answer;
 }
 
-void registry::free_retired() noexcept {
-  for (auto* a : dying_) a->release(*a);
-  attached_ -= dying_.size();
-  dying_.clear();
+/// False: a replacement is still running somewhere.
+bool registry::free_retired() noexcept {
+  const auto before = dying_.size();
+  std::erase_if(dying_, [](site::attachment* a) { return a->release(*a); });
+  attached_ -= before - dying_.size();
+  return std::none_of(dying_.begin(), dying_.end(),
+                      [](const site::attachment* a) { return a->running.load(std::memory_order_relaxed) != 0; });
 }
 
 errc registry::commit() noexcept {
-  if (site::self.in_handler != 0) return errc::would_deadlock;
+  if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   const site::quiet no_handlers;
   const std::lock_guard one_at_a_time{commit_lock_};
   errc answer = errc::ok;
@@ -116,9 +120,10 @@ errc registry::commit() noexcept {
   while (sites != nullptr) delete std::exchange(sites, sites->next_retired);
   site::table<site::site>::drop(tables);
   site::table<site::chunk>::drop(chunk_tables);
-  const std::lock_guard guard{lock_};
-  free_retired();
-  return answer;
+  for (epoch::backoff patience;; patience.wait()) {
+    const std::lock_guard guard{lock_};
+    if (free_retired()) return answer;
+  }
 }
 
 errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept {

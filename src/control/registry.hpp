@@ -20,7 +20,9 @@ struct request {
   site::attachment* what = nullptr;
   std::atomic<void*>* handle = nullptr;  // in the user's object: set to `what` when it is placed
   std::uintptr_t address = 0;
-  bool step = false;  // by the trap flag
+  bool step = false;   // by the trap flag
+  bool code = false;   // the displaced instruction must be able to run in a slot
+  bool entry = false;  // only at a function's first instruction
 };
 
 /// What list_probes() shows, gathered under the lock.
@@ -69,7 +71,7 @@ class registry {
   void queue(site::attachment& a) noexcept;
   errc disarm(std::span<site::site* const> sites) noexcept;
   errc take_out_queued() noexcept;
-  void free_retired() noexcept;
+  bool free_retired() noexcept;
 
   std::mutex commit_lock_;  // held across the grace period: taken first, never inside a handler
   std::mutex lock_;         // held for any change, never while waiting

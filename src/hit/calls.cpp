@@ -82,9 +82,13 @@ void drop_stale(std::uintptr_t sp) noexcept {
 
 }  // namespace
 
-site::followed_call* begin_call(const registers& regs) noexcept {
+void drop_left_behind(const registers& regs) noexcept {
   drop_abandoned();
   drop_stale(regs.sp());
+}
+
+site::followed_call* begin_call(const registers& regs) noexcept {
+  drop_left_behind(regs);
   const auto number = take_number();
   if (number == site::free_list::none) return nullptr;
   auto& call = site::calls[number];

@@ -9,6 +9,9 @@ namespace libprobe::hit {
 /// Only while this thread is in a handler, as everything here: so no signal handler's hits come in between.
 site::followed_call* begin_call(const registers& regs) noexcept;
 
+/// The first half of begin_call() alone.
+void drop_left_behind(const registers& regs) noexcept;
+
 /// Takes the call out of the list, and gives back its slot. Its instances are the caller's. The saved return address may be gone afterwards.
 retprobe_instance* end_call(site::followed_call& call) noexcept;
 

@@ -16,6 +16,9 @@ class free_list {
   constexpr free_list() = default;
   constexpr explicit free_list(std::atomic<std::uint32_t>* next) noexcept : next_{next} {}
 
+  /// Before first use.
+  void adopt(std::atomic<std::uint32_t>* next) noexcept { next_ = next; }
+
   /// Signal-safe, any thread. `none` when empty.
   std::uint32_t take() noexcept {
     auto head = head_.load(std::memory_order_acquire);

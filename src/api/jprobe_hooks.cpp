@@ -1,0 +1,49 @@
+#include "api/jprobe_hooks.hpp"
+
+#include "site/thread.hpp"
+
+namespace libprobe {
+
+namespace api {
+
+namespace {
+
+jprobe_attachment& own(site::attachment& a) noexcept { return static_cast<jprobe_attachment&>(a); }
+
+}  // namespace
+
+site::step jprobe_before(site::attachment& a, site::hit& hit) {
+  if (hit.vectors == nullptr) return site::step::missed;  // registered while this hit was on its way in a signal handler
+  site::outcall_run run{&a, {}, site::self.jprobe};
+  site::self.jprobe = &run;
+  arch::call_function(own(a).entry, hit.regs, hit.vectors, own(a).stack_bytes, run.call);
+  site::self.jprobe = run.outer;
+  return site::step::go_on;
+}
+
+site::step replacement_before(site::attachment& a, site::hit& hit) {
+  if (hit.replacement != nullptr) return site::step::missed;  // one function runs, the first
+  a.running.fetch_add(1, std::memory_order_relaxed);          // inside the section that keeps `a`
+  hit.replacement = &a;
+  return site::step::go_on;
+}
+
+void replacement_run(site::attachment& a, registers& regs, void* vectors) {
+  arch::call_in_place(own(a).entry, regs, vectors, own(a).stack_bytes);
+}
+
+}  // namespace api
+
+void jprobe_return() noexcept { arch::return_early(site::self.jprobe->call); }
+
+jprobe* current_jprobe() noexcept {
+  const auto* run = site::self.jprobe;
+  return run != nullptr ? static_cast<jprobe*>(run->what->owner) : nullptr;
+}
+
+replacement* current_replacement() noexcept {
+  const auto* run = site::self.replacement;
+  return run != nullptr ? static_cast<replacement*>(run->what->owner) : nullptr;
+}
+
+}  // namespace libprobe

@@ -1,0 +1,21 @@
+// The hooks of functions that are called with the probed function's own arguments. Part of the hit path.
+#pragma once
+
+#include <libprobe/jprobe.hpp>
+#include <libprobe/replacement.hpp>
+
+#include "site/site.hpp"
+
+namespace libprobe::api {
+
+/// A jprobe, or a replacement, at its site.
+struct jprobe_attachment : site::attachment {
+  void* entry = nullptr;
+  std::size_t stack_bytes = 0;
+};
+
+site::step jprobe_before(site::attachment& a, site::hit& hit);
+site::step replacement_before(site::attachment& a, site::hit& hit);
+void replacement_run(site::attachment& a, registers& regs, void* vectors);
+
+}  // namespace libprobe::api

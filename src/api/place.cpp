@@ -1,0 +1,85 @@
+#include "api/place.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+namespace libprobe {
+
+namespace api {
+
+using control::registry;
+
+void discard::operator()(site::attachment* a) const noexcept {
+  a->owner = nullptr;
+  a->release(*a);
+}
+
+namespace {
+
+struct saved_state {
+  std::uintptr_t address;
+  std::uint64_t hits, missed;
+};
+
+bool names_one_twice(std::span<const wish> wishes) {
+  std::vector<const detail::probe_state*> states;
+  states.reserve(wishes.size());
+  for (const auto& w : wishes) states.push_back(w.state);
+  std::sort(states.begin(), states.end());
+  return std::adjacent_find(states.begin(), states.end()) != states.end();
+}
+
+}  // namespace
+
+std::error_code place(std::span<wish> wishes) {
+  std::string detail;
+  for (const auto& w : wishes) {
+    if (registry::instance().is_registered(w.state->attachment)) return refuse(errc::already_registered);
+  }
+  if (wishes.size() > 1 && names_one_twice(wishes)) return refuse(errc::already_registered);
+  std::vector<control::request> requests;
+  std::vector<saved_state> before;
+  requests.reserve(wishes.size());
+  before.reserve(wishes.size());
+  for (auto& w : wishes) {
+    const auto address = symbols::resolve(*w.at, detail);
+    if (!address) return refuse(address.error(), std::move(detail));
+    auto& request = requests.emplace_back(w.need);
+    request.what = w.what.get();
+    request.handle = &w.state->attachment;
+    request.address = *address;
+  }
+  for (std::size_t i = 0; i < wishes.size(); ++i) {
+    auto& state = *wishes[i].state;
+    before.push_back(
+        {state.address.exchange(requests[i].address), state.hits.exchange(0), state.missed.exchange(0)});
+  }
+  const auto why = registry::instance().attach(requests, detail);
+  // What was placed, if only for a moment, is the registry's to free.
+  const bool was_placed = std::any_of(requests.begin(), requests.end(), [](const auto& r) { return r.what == nullptr; });
+  if (why == errc::ok || was_placed) {
+    for (auto& w : wishes) static_cast<void>(w.what.release());
+  }
+  if (why == errc::ok) return refuse(errc::ok);
+  for (std::size_t i = 0; i < wishes.size(); ++i) {
+    auto& state = *wishes[i].state;
+    state.address = before[i].address;
+    state.hits = before[i].hits;
+    state.missed = before[i].missed;
+  }
+  return refuse(why, std::move(detail));
+}
+
+}  // namespace api
+
+void detail::probe_state::release(probe_state& state) noexcept {
+  api::detach(state);
+  if (control::registry::instance().commit() == errc::would_deadlock) {
+    // The handler that destroys it would wait for itself; going on would leave other threads with a dead object.
+    std::fputs("libprobe: a probe was destroyed inside a handler while it was registered\n", stderr);
+    std::abort();
+  }
+}
+
+}  // namespace libprobe

@@ -1,0 +1,94 @@
+// What the kinds have in common: from user objects to placed attachments, and back.
+#pragma once
+
+#include <libprobe/probe.hpp>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "api/detail.hpp"
+#include "control/registry.hpp"
+#include "site/thread.hpp"
+#include "symbols/symbols.hpp"
+
+namespace libprobe {
+
+struct jprobe;
+struct replacement;
+struct retprobe;
+
+namespace api {
+
+/// Frees an attachment that was never placed.
+struct discard {
+  void operator()(site::attachment* a) const noexcept;
+};
+using attachment_ptr = std::unique_ptr<site::attachment, discard>;
+
+/// What one probe asks for. `what.owner`, hooks and counters are set by the kind.
+struct wish {
+  const location* at = nullptr;
+  detail::probe_state* state = nullptr;
+  attachment_ptr what;
+  control::request need;  // step, code, entry
+};
+
+/// An attachment of type A with what every kind sets.
+template <class A, class Probe>
+A& fill(A& a, Probe& p, char kind, bool (*release)(site::attachment&) noexcept) {
+  a.hits = &p.state_.hits;
+  a.missed = &p.state_.missed;
+  a.disabled = any(p.flags & probe_flags::disabled);
+  a.resting = a.disabled;
+  a.kind = kind;
+  a.owner = &p;
+  a.release = release;
+  return a;
+}
+
+/// Tells the user's object that it is free, unless it was registered again meanwhile.
+inline void forget(detail::probe_state& state, site::attachment& a) noexcept {
+  void* mine = &a;
+  state.attachment.compare_exchange_strong(mine, nullptr, std::memory_order_release);
+}
+
+/// Resolves, places and arms, all or nothing. Throws std::bad_alloc and has changed nothing then.
+std::error_code place(std::span<wish> wishes);
+
+/// Of each kind: what it asks for, or why it cannot be placed at all. Throws std::bad_alloc.
+result<wish> wish_for(probe& p);
+result<wish> wish_for(jprobe& p);
+result<wish> wish_for(retprobe& p);
+result<wish> wish_for(replacement& p);
+
+/// register_KINDs().
+template <class Probe>
+std::error_code register_all(std::span<Probe* const> probes) noexcept {
+  const site::quiet no_handlers;
+  try {
+    std::vector<wish> wishes;
+    wishes.reserve(probes.size());
+    for (auto* p : probes) {
+      auto made = wish_for(*p);
+      if (!made) return refuse(made.error());
+      wishes.push_back(std::move(*made));
+    }
+    return place(wishes);
+  } catch (const std::bad_alloc&) {
+    return refuse(errc::out_of_memory);
+  }
+}
+
+inline void detach(detail::probe_state& state) noexcept {
+  std::atomic<void*>* const one[] = {&state.attachment};
+  control::registry::instance().detach(one);
+}
+
+inline std::error_code set_disabled(detail::probe_state& state, bool disabled) noexcept {
+  return refuse(control::registry::instance().set_disabled(state.attachment, disabled));
+}
+
+}  // namespace api
+
+}  // namespace libprobe

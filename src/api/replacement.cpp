@@ -1,0 +1,51 @@
+// The replacement: another function in a function's place.
+#include <libprobe/batch.hpp>
+#include <libprobe/replacement.hpp>
+
+#include "api/jprobe_hooks.hpp"
+#include "api/place.hpp"
+
+namespace libprobe {
+
+namespace {
+
+bool release(site::attachment& base) noexcept {
+  auto& a = static_cast<api::jprobe_attachment&>(base);
+  if (a.running.load(std::memory_order_acquire) != 0) return false;  // pairs with libprobe_on_replacement()
+  if (a.owner != nullptr) api::forget(static_cast<replacement*>(a.owner)->state_, a);
+  delete &a;
+  return true;
+}
+
+}  // namespace
+
+result<api::wish> api::wish_for(replacement& r) {
+  if (r.entry == nullptr) return errc::no_handler;
+  auto* a = new api::jprobe_attachment;
+  api::wish wish{&r.at, &r.state_, api::attachment_ptr{a}, {}};
+  api::fill(*a, r, 'j', release);
+  a->entry = r.entry;
+  a->stack_bytes = r.stack_bytes;
+  a->before = api::replacement_before;
+  a->replace = api::replacement_run;
+  wish.need.code = true;
+  wish.need.entry = true;
+  return wish;
+}
+
+std::error_code register_replacement(replacement& r) noexcept {
+  replacement* const one[] = {&r};
+  return api::register_all(std::span<replacement* const>{one});
+}
+void unregister_replacement_fast(replacement& r) noexcept { api::detach(r.state_); }
+void unregister_replacement(replacement& r) noexcept {
+  unregister_replacement_fast(r);
+  commit_probes();
+}
+
+void* original(const replacement& r) noexcept {
+  const auto* a = static_cast<const site::attachment*>(r.state_.attachment.load(std::memory_order_acquire));
+  return a != nullptr ? reinterpret_cast<void*>(a->body) : nullptr;
+}
+
+}  // namespace libprobe

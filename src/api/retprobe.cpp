@@ -1,0 +1,67 @@
+// The retprobe: a pool of instances, and handlers at both ends of a call.
+#include <libprobe/batch.hpp>
+#include <libprobe/retprobe.hpp>
+#include <thread>
+
+#include "api/place.hpp"
+#include "api/retprobe_hooks.hpp"
+
+namespace libprobe {
+
+namespace {
+
+bool release(site::attachment& base) noexcept {
+  auto& a = static_cast<api::retprobe_attachment&>(base);
+  if (a.owner != nullptr) api::forget(static_cast<retprobe*>(a.owner)->state_, a);
+  a.owner = nullptr;
+  // Calls that have not returned still hold instances: pairs with the release in instance_pool::give().
+  if (a.active.load(std::memory_order_acquire) != 0) return false;
+  delete &a;
+  return true;
+}
+
+std::size_t default_maxactive() noexcept {
+  constexpr std::size_t least = 1024, each_cpu = 64;
+  return std::max<std::size_t>(least, each_cpu * std::thread::hardware_concurrency());
+}
+
+}  // namespace
+
+result<api::wish> api::wish_for(retprobe& p) {
+  const bool any_handler = p.handler != nullptr || p.entry_handler != nullptr || p.unwind_handler != nullptr;
+  if (!any_handler) return errc::no_handler;
+  auto* a = new api::retprobe_attachment;
+  api::wish wish{&p.at, &p.state_, api::attachment_ptr{a}, {}};
+  api::fill(*a, p, 'r', release);
+  a->entry_handler = p.entry_handler;
+  a->return_handler = p.handler;
+  a->unwind_handler = p.unwind_handler;
+  a->before = api::retprobe_before;
+  if (p.handler != nullptr) a->returned = api::retprobe_returned;
+  if (p.unwind_handler != nullptr) a->abandoned = api::retprobe_abandoned;
+  a->reserve(p.maxactive != 0 ? p.maxactive : default_maxactive(), p.data_size);
+  wish.need.code = true;
+  wish.need.entry = true;
+  return wish;
+}
+
+std::error_code register_retprobes(std::span<retprobe* const> probes) noexcept {
+  return api::register_all(probes);
+}
+std::error_code register_retprobe(retprobe& p) noexcept {
+  retprobe* const one[] = {&p};
+  return register_retprobes(one);
+}
+void unregister_retprobe_fast(retprobe& p) noexcept { api::detach(p.state_); }
+void unregister_retprobe(retprobe& p) noexcept {
+  unregister_retprobe_fast(p);
+  commit_probes();
+}
+void unregister_retprobes(std::span<retprobe* const> probes) noexcept {
+  for (auto* p : probes) unregister_retprobe_fast(*p);
+  commit_probes();
+}
+std::error_code enable_retprobe(retprobe& p) noexcept { return api::set_disabled(p.state_, false); }
+std::error_code disable_retprobe(retprobe& p) noexcept { return api::set_disabled(p.state_, true); }
+
+}  // namespace libprobe
