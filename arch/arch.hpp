@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <libprobe/registers.hpp>
+#include <libprobe/replacement.hpp>
 #include <span>
 
 #include "os/result.hpp"
@@ -107,8 +108,9 @@ struct outcall {
 };
 void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes, outcall& call);
 [[noreturn]] void return_early(outcall& call) noexcept;
-/// As call_function(), and the result stands in regs and vectors as if the function had just returned to its caller.
-void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes);
+/// As call_function(), and then regs and vectors are as if the function had just returned to its caller: the registers in `result` are
+/// the function's, all others as they were.
+void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes, result_registers result);
 
 /// Learns how much extended state the CPU has. Before anything of this part is used.
 void prepare_ordinary() noexcept;

@@ -113,21 +113,34 @@ void call_function(const void* entry, const registers& regs, const void* vectors
 
 void return_early(outcall& call) noexcept { libprobe_return_early(call.frame); }
 
-void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes) {
+void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes, result_registers result) {
   alignas(64) std::byte after[most_vector_bytes];
   auto* header = reinterpret_cast<std::uint64_t*>(after + 512);
   for (int i = 0; i < 8; ++i) header[i] = 0;
   outcall call;
   call.vectors = after;
   call_function(entry, regs, vectors, stack_bytes, call);
-  regs.rax = call.rax;
-  regs.rdx = call.rdx;
-  // Results come in xmm0 and xmm1 (ymm0, zmm0) and on the x87 stack; every other register stays the caller's.
+
+  const auto comes_in = [result](result_registers one) { return (result & one) != result_registers::none; };
   auto* const before = static_cast<std::byte*>(vectors);
-  copy(before, after, 0, 160 + 32);
-  if ((libprobe_vector_mask & avx) != 0) copy(before, after, 576, 32);
-  if ((libprobe_vector_mask & zmm_upper) != 0) copy(before, after, zmm_upper_offset, 64);
-  if (regs.xstate_in_use_ != nullptr) *regs.xstate_in_use_ |= header[0] & (x87 | sse | avx | zmm_upper);
+  if (comes_in(result_registers::first_integer)) regs.rax = call.rax;
+  if (comes_in(result_registers::second_integer)) regs.rdx = call.rdx;
+  copy(before, after, 24, 4);  // MXCSR: the floating-point exceptions raised
+  std::uint64_t changed = sse;
+  if (comes_in(result_registers::x87)) {
+    copy(before, after, 0, 24);
+    copy(before, after, 32, 128);
+    changed |= x87;
+  }
+  constexpr result_registers vector_results[] = {result_registers::first_vector, result_registers::second_vector};
+  for (std::size_t i = 0; i < 2; ++i) {
+    if (!comes_in(vector_results[i])) continue;
+    copy(before, after, 160 + 16 * i, 16);
+    if ((libprobe_vector_mask & avx) != 0) copy(before, after, 576 + 16 * i, 16);
+    if ((libprobe_vector_mask & zmm_upper) != 0) copy(before, after, zmm_upper_offset + 32 * i, 32);
+    changed |= avx | zmm_upper;
+  }
+  if (regs.xstate_in_use_ != nullptr) *regs.xstate_in_use_ |= header[0] & changed;
   regs.leave_function();
 }
 

@@ -10,3 +10,4 @@
 #include <libprobe/registers.hpp>
 #include <libprobe/replacement.hpp>
 #include <libprobe/retprobe.hpp>
+#include <libprobe/typed.hpp>

@@ -17,6 +17,7 @@ enum class probe_flags : unsigned {
   no_jump = 1U << 1,            ///< always a breakpoint, never a jump
   general_regs_only = 1U << 2,  ///< the handlers touch no vector register, so none need be saved
   single_step = 1U << 3,        ///< run the displaced instruction by the CPU's trap flag, whatever it is
+  standard_abi = 1U << 4,       ///< all callers keep nothing in registers that the ABI lets a function clobber
 };
 constexpr probe_flags operator|(probe_flags a, probe_flags b) noexcept {
   return static_cast<probe_flags>(static_cast<unsigned>(a) | static_cast<unsigned>(b));

@@ -1,11 +1,29 @@
 // A replacement: another function that runs in a function's place. What replace() in typed.hpp stands on.
 #pragma once
 
+#include <cstddef>
 #include <libprobe/error.hpp>
 #include <libprobe/location.hpp>
 #include <libprobe/probe.hpp>
 
 namespace libprobe {
+
+/// Where a function's result comes back. A bit mask. (System V ABI, 3.2.3)
+enum class result_registers : unsigned {
+  none = 0,
+  first_integer = 1,   ///< rax
+  second_integer = 2,  ///< rdx
+  first_vector = 4,    ///< xmm0, with its upper parts
+  second_vector = 8,   ///< xmm1
+  x87 = 16,            ///< st(0), st(1)
+  all = 31,
+};
+constexpr result_registers operator|(result_registers a, result_registers b) noexcept {
+  return static_cast<result_registers>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
+}
+constexpr result_registers operator&(result_registers a, result_registers b) noexcept {
+  return static_cast<result_registers>(static_cast<unsigned>(a) & static_cast<unsigned>(b));
+}
 
 /// `entry`, a function of exactly the same signature, runs whenever `at` is called, in ordinary context. It gets the arguments
 /// (copies of those on the stack) and its result goes to the caller. All registers but the result's are as before
@@ -18,6 +36,9 @@ struct replacement {
   probe_flags flags = probe_flags::none;
   void* context = nullptr;          ///< the user's own; reached from `entry` by current_replacement()
   std::size_t stack_bytes = 4096;  ///< how much of the argument area above the return address `entry` may read
+  /// What of `entry`'s result registers goes to the caller. A caller that knew the original may keep something in those that
+  /// the result does not use.
+  result_registers result = result_registers::all;
   detail::probe_state state_{};
 };
 

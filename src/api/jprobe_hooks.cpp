@@ -29,7 +29,7 @@ site::step replacement_before(site::attachment& a, site::hit& hit) {
 }
 
 void replacement_run(site::attachment& a, registers& regs, void* vectors) {
-  arch::call_in_place(own(a).entry, regs, vectors, own(a).stack_bytes);
+  arch::call_in_place(own(a).entry, regs, vectors, own(a).stack_bytes, own(a).result);
 }
 
 }  // namespace api

@@ -12,6 +12,7 @@ namespace libprobe::api {
 struct jprobe_attachment : site::attachment {
   void* entry = nullptr;
   std::size_t stack_bytes = 0;
+  result_registers result = result_registers::all;  // of a replacement
 };
 
 site::step jprobe_before(site::attachment& a, site::hit& hit);

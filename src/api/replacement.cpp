@@ -26,6 +26,7 @@ result<api::wish> api::wish_for(replacement& r) {
   api::fill(*a, r, 'j', release);
   a->entry = r.entry;
   a->stack_bytes = r.stack_bytes;
+  a->result = r.result;
   a->before = api::replacement_before;
   a->replace = api::replacement_run;
   wish.need.code = true;
