@@ -42,7 +42,8 @@ class section {
     // stale epoch only makes a grace period wait for this section, too.
     outer_ = reader_->since.load(std::memory_order_relaxed);
     if (outer_ == 0) {
-      reader_->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_relaxed);
+      // Released: a grace period may find this section only, and must have seen the end of the one before it.
+      reader_->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_release);
       if (detail::readers_pay.load(std::memory_order_relaxed))
         std::atomic_thread_fence(std::memory_order_seq_cst);
       // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was
