@@ -25,7 +25,8 @@ namespace libprobe::arch {
 // ---------------------------------------------
 
 /// Chooses how the instruction at `address` will run once a breakpoint covers it. `step`: the user asked for
-/// the trap flag. errc::unsupported_instruction where no method keeps its meaning.
+/// the trap flag; not given where the program would see it. errc::unsupported_instruction where no method
+/// keeps its meaning.
 result<displaced> plan(const instruction& what, std::uintptr_t address, bool step) noexcept;
 
 /// True for a control transfer: those are emulated, whatever was asked for.
