@@ -112,8 +112,9 @@ TEST_F(Arithmetic, Immediates) {
     for (const std::int64_t value : values) {
       const auto immediate = static_cast<std::uint64_t>(value);
       const unsigned size = std::min(w.size, 4U);
-      const auto with = [&](const char* name, bytes code, unsigned immediate_size) {
-        if (code.empty()) return;
+      const auto with = [&](const char* name, const bytes& without, unsigned immediate_size) {
+        if (without.empty()) return;
+        bytes code = without;
         append(code, immediate, immediate_size);
         add(name, code, 3);
       };
