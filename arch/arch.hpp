@@ -19,7 +19,7 @@
 #include "displaced.hpp"    // struct displaced, struct slot_layout, slot_unit: a site's plan and its code
 #include "instruction.hpp"  // struct instruction, decode(), max_instruction_length
 #include "machine.hpp"      // breakpoint, system_call(), cpu_relax()
-#include "return_slots.h"  // RETURN_CHUNKS
+#include "return_slots.h"   // RETURN_CHUNKS
 
 namespace libprobe::arch {
 
@@ -27,7 +27,8 @@ namespace libprobe::arch {
 // ---------------------------------------------
 
 /// Chooses how the instruction at `address` will run once a breakpoint covers it. `step`: the user asked for
-/// the trap flag. errc::unsupported_instruction where no method keeps its meaning.
+/// the trap flag; not given where the program would see it. errc::unsupported_instruction where no method
+/// keeps its meaning.
 result<displaced> plan(const instruction& what, std::uintptr_t address, bool step) noexcept;
 
 /// True for a control transfer: those are emulated, whatever was asked for.
@@ -72,13 +73,14 @@ bool guarded_load(std::uintptr_t from, std::uint64_t& to) noexcept;
 fault_words fault_of(const ucontext_t& context) noexcept;
 void set_fault(ucontext_t& context, const fault_words& words) noexcept;
 
-// ---- ordinary context: outside signal handlers, on the program's stack ----------------------------------------
+// ---- ordinary context: outside signal handlers, on the program's stack
+// ----------------------------------------
 
 /// At a function's first instruction: the address that it will return to.
 std::uintptr_t return_address(const registers& regs) noexcept;
 
-/// Sends a function that is about to begin to libprobe_on_entry(), or to libprobe_on_replacement(), in ordinary context; `word` will be
-/// the instruction pointer that it finds. Signal-safe.
+/// Sends a function that is about to begin to libprobe_on_entry(), or to libprobe_on_replacement(), in
+/// ordinary context; `word` will be the instruction pointer that it finds. Signal-safe.
 void divert_to_entry(registers& regs, std::uintptr_t word) noexcept;
 void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept;
 
@@ -91,26 +93,30 @@ std::uintptr_t return_slot(std::size_t number) noexcept;
 std::size_t return_slot_at(std::uintptr_t ip) noexcept;
 /// Where the followed call truly returns to.
 std::uintptr_t saved_return(std::size_t number) noexcept;
-/// A function that is about to begin at regs.ip() will return to the slot: it is called from there, so that the
-/// return-stack buffer, and a shadow stack, see a matching pair. Signal-safe.
+/// A function that is about to begin at regs.ip() will return to the slot: it is called from there, so that
+/// the return-stack buffer, and a shadow stack, see a matching pair. Signal-safe.
 void call_from_slot(registers& regs, std::size_t number) noexcept;
-/// The same without a call of our own, where the function has begun already and its return address lies at `sp`.
+/// The same without a call of our own, where the function has begun already and its return address lies at
+/// `sp`.
 void hijack_return(std::uintptr_t sp, std::size_t number) noexcept;
 /// A function that has returned already (its result overridden) goes to the slot all the same. Signal-safe.
 void return_to_slot(registers& regs, std::size_t number) noexcept;
 
-/// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code) and a copy of `stack_bytes` bytes of the
-/// argument area, so far as they are there. Comes back at its return, or at return_early(). True: it returned.
+/// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code) and a copy of
+/// `stack_bytes` bytes of the argument area, so far as they are there. Comes back at its return, or at
+/// return_early(). True: it returned.
 struct outcall {
   void* frame = nullptr;    // for return_early()
   void* vectors = nullptr;  // null: the result does not matter; else room for the extended state
   std::uint64_t rax = 0, rdx = 0;
 };
-void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes, outcall& call);
+void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes,
+                   outcall& call);
 [[noreturn]] void return_early(outcall& call) noexcept;
-/// As call_function(), and then regs and vectors are as if the function had just returned to its caller: the registers in `result` are
-/// the function's, all others as they were.
-void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes, result_registers result);
+/// As call_function(), and then regs and vectors are as if the function had just returned to its caller: the
+/// registers in `result` are the function's, all others as they were.
+void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes,
+                   result_registers result);
 
 /// Learns how much extended state the CPU has. Before anything of this part is used.
 void prepare_ordinary() noexcept;
@@ -127,7 +133,8 @@ void libprobe_trap_entry(int, siginfo_t*, void*);
 void libprobe_restorer();
 /// In src/hit: called by libprobe_trap_entry.
 int libprobe_on_trap(int signo, siginfo_t* info, void* context);
-/// In src/hit: called in ordinary context. A function is about to begin; regs.ip() is the word that was given. It goes on at regs.
+/// In src/hit: called in ordinary context. A function is about to begin; regs.ip() is the word that was
+/// given. It goes on at regs.
 void libprobe_on_entry(libprobe::registers* regs, void* vectors);
 void libprobe_on_replacement(libprobe::registers* regs, void* vectors);
 /// A followed call has returned; regs.ip() is where it goes on.

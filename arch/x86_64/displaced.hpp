@@ -81,7 +81,7 @@ struct slot_layout {
   std::uint8_t length = 0;    // of the relocated instruction
   std::uint8_t after = 0;     // offset, inside a part, of the code that leaves the slot
   std::uint8_t original_length = 0;
-  std::uint8_t pushed = 0;    // of a call: offset at which its return address is on the stack
+  std::uint8_t pushed = 0;  // of a call: offset at which its return address is on the stack
   std::uint8_t scratch = displaced::no_register;  // saved below the red zone while the body runs
 
   [[nodiscard]] std::size_t breakpoint() const noexcept { return std::size_t{part_two} + after; }

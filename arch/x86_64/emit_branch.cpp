@@ -39,7 +39,8 @@ void conditional_jump(code_writer& out, const displaced& what, std::uintptr_t ta
 
 void loop(code_writer& out, const displaced& what, std::uintptr_t target, std::uintptr_t next) noexcept {
   if (what.short_address) out.bytes({0x67});
-  const auto opcode = byte(0xe0U + (static_cast<unsigned>(what.what) - static_cast<unsigned>(operation::loop_not_zero)));
+  const auto opcode =
+      byte(0xe0U + (static_cast<unsigned>(what.what) - static_cast<unsigned>(operation::loop_not_zero)));
   const auto at = out.offset();
   out.bytes({opcode, 0});
   out.jump(next);
@@ -69,7 +70,8 @@ errc jump_memory(code_writer& out, const displaced& what) noexcept {
   if (rex != 0) out.bytes({byte(0x40U | rex)});
   // With mod 0 a base of 5 means none; mod 2 otherwise: always a 32-bit displacement.
   const unsigned mod = what.base == displaced::no_register ? 0U : 2U;
-  out.bytes({0xff, byte((mod << 6) | (4U << 3) | 4U), byte((unsigned{what.scale} << 6) | ((index & 7U) << 3) | (base & 7U))});
+  out.bytes({0xff, byte((mod << 6) | (4U << 3) | 4U),
+             byte((unsigned{what.scale} << 6) | ((index & 7U) << 3) | (base & 7U))});
   out.word(static_cast<std::int32_t>(displacement));
   return errc::ok;
 }
@@ -86,8 +88,10 @@ bool needs_rewriting(const displaced& what) noexcept {
     case operation::loop:
     case operation::jump_rcx_zero:
     case operation::call_register:
-    case operation::call_memory: return true;
-    default: return false;
+    case operation::call_memory:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -108,7 +112,9 @@ result<slot_layout> emit_branch(const displaced& what, std::uintptr_t address, s
   }
   switch (what.what) {
     case operation::call_relative:
-    case operation::jump_relative: out.jump(target); break;
+    case operation::jump_relative:
+      out.jump(target);
+      break;
     case operation::jump_condition:
       conditional_jump(out, what, target);
       out.jump(next);
@@ -120,7 +126,9 @@ result<slot_layout> emit_branch(const displaced& what, std::uintptr_t address, s
     case operation::call_memory:
       if (const auto why = jump_memory(out, what); why != errc::ok) return why;
       break;
-    default: loop(out, what, target, next); break;
+    default:
+      loop(out, what, target, next);
+      break;
   }
   layout.length = out.offset();
   layout.after = out.offset();

@@ -182,6 +182,14 @@ void push(registers& regs, std::uint64_t value) noexcept {
   *reinterpret_cast<volatile std::uint64_t*>(regs.rsp) = value;
 }
 
+/// A branch to what cannot be an address raises #GP at the branch itself, before anything has changed.
+/// Resuming there would raise it in our own last instruction, so a load has to raise it instead.
+bool can_go(std::uint64_t to) noexcept {
+  const auto upper = static_cast<std::int64_t>(to) >> 47;
+  std::uint64_t word = 0;
+  return upper == 0 || upper == -1 || guarded_load(to, word);
+}
+
 bool loop_taken(const displaced& plan, registers& regs) noexcept {
   // With a 67 prefix ecx counts, and writing it clears the upper half, as every 32-bit write does.
   if (plan.what == operation::jump_rcx_zero) {
@@ -268,18 +276,21 @@ bool emulate(const displaced& plan, std::uintptr_t address, registers& regs) noe
       break;
     case operation::call_register:
       to = regs.*by_number[plan.from];  // before the push: it may be rsp
+      if (!can_go(to)) return false;
       push(regs, next);
       break;
     case operation::jump_register:
       to = regs.*by_number[plan.from];
+      if (!can_go(to)) return false;
       break;
     case operation::call_memory:
     case operation::jump_memory:
       if (!guarded_load(effective_address(plan, regs) + (plan.through_fs ? fs_base() : 0), to)) return false;
+      if (!can_go(to)) return false;
       if (plan.what == operation::call_memory) push(regs, next);
       break;
     case operation::ret:
-      if (!guarded_load(regs.rsp, to)) return false;
+      if (!guarded_load(regs.rsp, to) || !can_go(to)) return false;
       regs.rsp += sizeof to + target;
       break;
   }

@@ -24,6 +24,8 @@
 #define SW_XFEATURES 472            /* in the FXSAVE area: sw_reserved.xstate_bv, see asm/sigcontext.h */
 #define USER_CS 0x33
 #define USER_SS 0x2b
+#define FLAG_NT 0x4000
+#define FLAG_AC 0x40000
 
         .text
 
@@ -43,7 +45,10 @@ libprobe_trap_entry:
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset %rbx, 0
         movq    %rdx, %rbx
-        call    libprobe_on_trap
+        // The kernel leaves the program's NT and AC set: with NT iretq faults, with AC compiled code may.
+        testl   $(FLAG_NT | FLAG_AC), EFL_(%rdx)
+        jnz     2f
+3:      call    libprobe_on_trap
         testl   %eax, %eax
         jz      1f
         movq    FPREGS_(%rbx), %rcx
@@ -75,6 +80,13 @@ libprobe_trap_entry:
         .cfi_adjust_cfa_offset -8
         .cfi_restore %rbx
         ret                             // to the restorer, which calls sigreturn
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbx, 0
+2:      pushq   $2
+        .cfi_adjust_cfa_offset 8
+        popfq
+        .cfi_adjust_cfa_offset -8
+        jmp     3b
         .cfi_endproc
         .size libprobe_trap_entry, .-libprobe_trap_entry
 

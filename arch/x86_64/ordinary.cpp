@@ -1,4 +1,5 @@
-// Ordinary context: diverting calls, return slots, calling a function with saved arguments. Part of the hit path.
+// Ordinary context: diverting calls, return slots, calling a function with saved arguments. Part of the hit
+// path.
 #include <cpuid.h>
 
 #include <algorithm>
@@ -12,8 +13,8 @@ extern std::uint64_t libprobe_saved_returns[];
 extern std::uint64_t libprobe_call_targets[];
 void libprobe_ordinary_entry();
 void libprobe_replacement_entry();
-void libprobe_call(const void* entry, const libprobe::registers* regs, const void* vectors, std::size_t stack_bytes,
-                   libprobe::arch::outcall* call);
+void libprobe_call(const void* entry, const libprobe::registers* regs, const void* vectors,
+                   std::size_t stack_bytes, libprobe::arch::outcall* call);
 [[noreturn]] void libprobe_return_early(void* frame);
 
 // Read by the entry code. A mask of 0: the CPU has no XSAVE, and FXSAVE does.
@@ -69,7 +70,9 @@ void copy(std::byte* to, const std::byte* from, std::size_t offset, std::size_t 
 
 std::uintptr_t return_address(const registers& regs) noexcept { return word_at(regs.rsp); }
 
-void divert_to_entry(registers& regs, std::uintptr_t word) noexcept { divert(regs, word, libprobe_ordinary_entry); }
+void divert_to_entry(registers& regs, std::uintptr_t word) noexcept {
+  divert(regs, word, libprobe_ordinary_entry);
+}
 
 void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept {
   divert(regs, word, libprobe_replacement_entry);
@@ -106,14 +109,16 @@ void return_to_slot(registers& regs, std::size_t number) noexcept {
   word_at(regs.rsp - sizeof(std::uint64_t)) = regs.rip;  // as a return leaves it
 }
 
-void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes, outcall& call) {
+void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes,
+                   outcall& call) {
   const auto area = regs.rsp + sizeof(std::uint64_t);
   libprobe_call(entry, &regs, vectors, readable(area, stack_bytes & ~std::size_t{7}), &call);
 }
 
 void return_early(outcall& call) noexcept { libprobe_return_early(call.frame); }
 
-void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes, result_registers result) {
+void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes,
+                   result_registers result) {
   alignas(64) std::byte after[most_vector_bytes];
   auto* header = reinterpret_cast<std::uint64_t*>(after + 512);
   for (int i = 0; i < 8; ++i) header[i] = 0;
@@ -132,7 +137,8 @@ void call_in_place(const void* entry, registers& regs, void* vectors, std::size_
     copy(before, after, 32, 128);
     changed |= x87;
   }
-  constexpr result_registers vector_results[] = {result_registers::first_vector, result_registers::second_vector};
+  constexpr result_registers vector_results[] = {result_registers::first_vector,
+                                                 result_registers::second_vector};
   for (std::size_t i = 0; i < 2; ++i) {
     if (!comes_in(vector_results[i])) continue;
     copy(before, after, 160 + 16 * i, 16);

@@ -198,6 +198,13 @@ bool is_refused(const instruction& what) noexcept {
   }
 }
 
+/// pushf and syscall (in r11) hand the flags to the program, the trap flag included.
+bool shows_trap_flag(const instruction& what) noexcept {
+  return what.encoding == instruction::form::legacy &&
+         ((what.map == instruction::one_byte && what.opcode == 0x9c) ||
+          (what.map == instruction::map_0f && what.opcode == 0x05));
+}
+
 }  // namespace
 
 result<displaced> plan(const instruction& what, std::uintptr_t address, bool step) noexcept {
@@ -218,7 +225,7 @@ result<displaced> plan(const instruction& what, std::uintptr_t address, bool ste
     plan.how = method::emulate;
     return plan;
   }
-  if (step) {
+  if (step && !shows_trap_flag(what)) {
     plan.how = method::step;
     return plan;
   }

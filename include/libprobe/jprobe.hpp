@@ -11,22 +11,24 @@ namespace libprobe {
 /// A handler at a function's entry that receives the function's own arguments. Owned by the caller, neither
 /// copied nor moved while registered; an aggregate for designated initialisers.
 ///
-/// `entry` points to a function with exactly the probed function's parameters (its result is ignored). It runs as
-/// an ordinary function, on the caller's stack, not in a signal handler: it may allocate, lock, print and throw. What
-/// it throws leaves the probed function's call as if the function had thrown it. It gets copies of the arguments: whatever
-/// it does to them, the function receives what the caller passed. Of arguments on the stack, `stack_bytes` are copied.
-/// It ends by returning, or early by jprobe_return(); never by longjmp.
+/// `entry` points to a function with exactly the probed function's parameters (its result is ignored). It
+/// runs as an ordinary function, on the caller's stack, not in a signal handler: it may allocate, lock, print
+/// and throw. What it throws leaves the probed function's call as if the function had thrown it. It gets
+/// copies of the arguments: whatever it does to them, the function receives what the caller passed. Of
+/// arguments on the stack, `stack_bytes` are copied. It ends by returning, or early by jprobe_return(); never
+/// by longjmp.
 struct jprobe {
   location at;  ///< a function's first instruction, else errc::not_function_entry
   void* entry = nullptr;
   probe_flags flags = probe_flags::none;
-  void* context = nullptr;          ///< the user's own; reached from `entry` by current_jprobe()
-  std::size_t stack_bytes = 4096;  ///< how much of the argument area above the return address `entry` may read
+  void* context = nullptr;  ///< the user's own; reached from `entry` by current_jprobe()
+  std::size_t stack_bytes =
+      4096;  ///< how much of the argument area above the return address `entry` may read
   detail::probe_state state_{};
 };
 
-/// Ends the running jprobe handler at once, wherever it is in its own calls: destructors between are skipped, as
-/// by longjmp. Only from inside a jprobe's entry.
+/// Ends the running jprobe handler at once, wherever it is in its own calls: destructors between are skipped,
+/// as by longjmp. Only from inside a jprobe's entry.
 [[noreturn]] void jprobe_return() noexcept;
 /// The jprobe whose entry is running in this thread; null outside of one.
 jprobe* current_jprobe() noexcept;

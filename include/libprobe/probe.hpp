@@ -17,7 +17,7 @@ enum class probe_flags : unsigned {
   no_jump = 1U << 1,            ///< always a breakpoint, never a jump
   general_regs_only = 1U << 2,  ///< the handlers touch no vector register, so none need be saved
   single_step = 1U << 3,        ///< run the displaced instruction by the CPU's trap flag, whatever it is
-  standard_abi = 1U << 4,       ///< all callers keep nothing in registers that the ABI lets a function clobber
+  standard_abi = 1U << 4,  ///< all callers keep nothing in registers that the ABI lets a function clobber
 };
 constexpr probe_flags operator|(probe_flags a, probe_flags b) noexcept {
   return static_cast<probe_flags>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
@@ -111,7 +111,9 @@ std::error_code disable_probe(probe& p) noexcept;
 
 namespace detail {
 inline std::uint64_t hits(const probe_state& s) noexcept { return s.hits.load(std::memory_order_relaxed); }
-inline std::uint64_t nmissed(const probe_state& s) noexcept { return s.missed.load(std::memory_order_relaxed); }
+inline std::uint64_t nmissed(const probe_state& s) noexcept {
+  return s.missed.load(std::memory_order_relaxed);
+}
 inline void* address_of(const probe_state& s) noexcept {
   return reinterpret_cast<void*>(s.address.load(std::memory_order_relaxed));
 }

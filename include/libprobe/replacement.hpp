@@ -25,29 +25,33 @@ constexpr result_registers operator&(result_registers a, result_registers b) noe
   return static_cast<result_registers>(static_cast<unsigned>(a) & static_cast<unsigned>(b));
 }
 
-/// `entry`, a function of exactly the same signature, runs whenever `at` is called, in ordinary context. It gets the arguments
-/// (copies of those on the stack) and its result goes to the caller. All registers but the result's are as before
-/// when the caller goes on, so callers that were compiled knowing the original (-fipa-ra) stay right. original() runs the
-/// replaced function; calls that the original makes to the function by name come to the replacement again.
-/// Hits of other probes inside `entry` run their handlers as usual. Owned by the caller, neither copied nor moved while registered.
+/// `entry`, a function of exactly the same signature, runs whenever `at` is called, in ordinary context. It
+/// gets the arguments (copies of those on the stack) and its result goes to the caller. All registers but the
+/// result's are as before when the caller goes on, so callers that were compiled knowing the original
+/// (-fipa-ra) stay right. original() runs the replaced function; calls that the original makes to the
+/// function by name come to the replacement again. Hits of other probes inside `entry` run their handlers as
+/// usual. Owned by the caller, neither copied nor moved while registered.
 struct replacement {
   location at;  ///< a function's first instruction, else errc::not_function_entry
   void* entry = nullptr;
   probe_flags flags = probe_flags::none;
-  void* context = nullptr;          ///< the user's own; reached from `entry` by current_replacement()
-  std::size_t stack_bytes = 4096;  ///< how much of the argument area above the return address `entry` may read
-  /// What of `entry`'s result registers goes to the caller. A caller that knew the original may keep something in those that
-  /// the result does not use.
+  void* context = nullptr;  ///< the user's own; reached from `entry` by current_replacement()
+  std::size_t stack_bytes =
+      4096;  ///< how much of the argument area above the return address `entry` may read
+  /// What of `entry`'s result registers goes to the caller. A caller that knew the original may keep
+  /// something in those that the result does not use.
   result_registers result = result_registers::all;
   detail::probe_state state_{};
 };
 
-/// Runs the replaced function itself: call it through a pointer of its own type. Valid while registered, and in `entry`.
+/// Runs the replaced function itself: call it through a pointer of its own type. Valid while registered, and
+/// in `entry`.
 void* original(const replacement& r) noexcept;
 /// The replacement whose `entry` this thread has just begun: to be asked for first thing in `entry`.
 replacement* current_replacement() noexcept;
 
-/// As for probes, see probe.hpp. Removal waits until no thread is inside `entry`; from inside any `entry` it only queues.
+/// As for probes, see probe.hpp. Removal waits until no thread is inside `entry`; from inside any `entry` it
+/// only queues.
 std::error_code register_replacement(replacement& r) noexcept;
 void unregister_replacement(replacement& r) noexcept;
 void unregister_replacement_fast(replacement& r) noexcept;

@@ -1,4 +1,5 @@
-// The retprobe (the Linux kernel's kretprobe): handlers at a function's entry and at its return, with data per call.
+// The retprobe (the Linux kernel's kretprobe): handlers at a function's entry and at its return, with data
+// per call.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +12,8 @@ namespace libprobe {
 
 struct retprobe;
 
-/// One call of a probed function, from its entry to its return. Belongs to libprobe; valid inside handlers only.
+/// One call of a probed function, from its entry to its return. Belongs to libprobe; valid inside handlers
+/// only.
 class retprobe_instance {
  public:
   [[nodiscard]] retprobe& probe() const noexcept { return *probe_; }
@@ -31,21 +33,22 @@ class retprobe_instance {
   void* pool_;
 };
 
-/// Handlers at entry and return of a function. Owned by the caller, neither copied nor moved while registered; an
-/// aggregate for designated initialisers.
+/// Handlers at entry and return of a function. Owned by the caller, neither copied nor moved while
+/// registered; an aggregate for designated initialisers.
 ///
-/// `entry_handler` runs like a probe's pre_handler (see probe.hpp). `handler` runs in the thread that made the call, on its
-/// stack just after the function returned, in ordinary context; it may read and change the result. Both see errno
-/// as it is and leave it so. A call whose return address __builtin_return_address or a debugger shows inside
-/// libprobe_return_slots is such a call: unwinders go through it to the real caller.
+/// `entry_handler` runs like a probe's pre_handler (see probe.hpp). `handler` runs in the thread that made
+/// the call, on its stack just after the function returned, in ordinary context; it may read and change the
+/// result. Both see errno as it is and leave it so. A call whose return address __builtin_return_address or a
+/// debugger shows inside libprobe_return_slots is such a call: unwinders go through it to the real caller.
 struct retprobe {
   location at;  ///< a function's first instruction, else errc::not_function_entry
   void (*handler)(retprobe_instance&, registers&) = nullptr;
   int (*entry_handler)(retprobe_instance&, registers&) = nullptr;  ///< non-zero: leave this call alone
-  std::size_t maxactive = 0;  ///< calls followed at once, further ones count in nmissed(); 0: 64 for each CPU, 1024 at least
+  std::size_t maxactive =
+      0;  ///< calls followed at once, further ones count in nmissed(); 0: 64 for each CPU, 1024 at least
   std::size_t data_size = 0;  ///< bytes per call, see retprobe_instance::data()
-  /// The call ended without returning: by an exception, pthread_exit or cancellation (called while the stack is unwound), or
-  /// by longjmp (called when it is noticed, at the next hit of a retprobe in that thread).
+  /// The call ended without returning: by an exception, pthread_exit or cancellation (called while the stack
+  /// is unwound), or by longjmp (called when it is noticed, at the next hit of a retprobe in that thread).
   void (*unwind_handler)(retprobe_instance&) = nullptr;
   probe_flags flags = probe_flags::none;
   void* context = nullptr;

@@ -1,4 +1,5 @@
-// The typed layer: callables with the probed function's own types. Header only, written on the public API alone.
+// The typed layer: callables with the probed function's own types. Header only, written on the public API
+// alone.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +20,8 @@
 #include <vector>
 
 extern "C" {
-/// Returns with the result registers as they lie in memory: rax, rdx, xmm0, xmm1 (x86-64). Called as a function of
-/// the type whose result it is to produce.
+/// Returns with the result registers as they lie in memory: rax, rdx, xmm0, xmm1 (x86-64). Called as a
+/// function of the type whose result it is to produce.
 void libprobe_load_result(const void* result_registers);
 }
 
@@ -36,8 +37,10 @@ struct signature<R(A...)> {
   using result = R;
   using function = R(A...);
   using arguments = std::tuple<A...>;
-  // An upper bound of the argument area: as if every argument were on the stack, each aligned to at most 64 bytes.
-  static constexpr std::size_t stack_bytes = (std::size_t{0} + ... + ((sizeof(A) + 7) / 8 * 8 + (alignof(A) > 8 ? alignof(A) : 0)));
+  // An upper bound of the argument area: as if every argument were on the stack, each aligned to at most 64
+  // bytes.
+  static constexpr std::size_t stack_bytes =
+      (std::size_t{0} + ... + ((sizeof(A) + 7) / 8 * 8 + (alignof(A) > 8 ? alignof(A) : 0)));
 };
 template <class R, class... A>
 struct signature<R(A...) noexcept> : signature<R(A...)> {};
@@ -74,7 +77,9 @@ class released_probes {
   }
   void add(std::unique_ptr<typed_probe> what) {
     const std::lock_guard guard{lock_};
-    std::erase_if(waiting_, [](const auto& p) { return p->state().attachment.load(std::memory_order_acquire) == nullptr; });
+    std::erase_if(waiting_, [](const auto& p) {
+      return p->state().attachment.load(std::memory_order_acquire) == nullptr;
+    });
     waiting_.push_back(std::move(what));
   }
 
@@ -230,8 +235,8 @@ class replacing_probe<R(A...), Callable> final : public typed_probe {
 
 }  // namespace detail
 
-/// A probe with its callable. Move-only; the destructor unregisters and waits until no thread runs the callable.
-/// Not to be destroyed inside its own callable.
+/// A probe with its callable. Move-only; the destructor unregisters and waits until no thread runs the
+/// callable. Not to be destroyed inside its own callable.
 class [[nodiscard]] scoped_probe {
  public:
   scoped_probe() = default;
@@ -240,7 +245,8 @@ class [[nodiscard]] scoped_probe {
   [[nodiscard]] explicit operator bool() const noexcept { return what_ != nullptr; }
   /// Unregisters, waits, and leaves the handle empty.
   void release() noexcept { what_.reset(); }
-  /// Unregisters without waiting: the callable is kept until a commit_probes() has been, and leaves the handle empty.
+  /// Unregisters without waiting: the callable is kept until a commit_probes() has been, and leaves the
+  /// handle empty.
   void release_fast() {
     if (what_ == nullptr) return;
     what_->unregister_fast();
@@ -248,49 +254,57 @@ class [[nodiscard]] scoped_probe {
   }
   [[nodiscard]] std::uint64_t hits() const noexcept { return what_ ? detail::hits(what_->state()) : 0; }
   [[nodiscard]] std::uint64_t nmissed() const noexcept { return what_ ? detail::nmissed(what_->state()) : 0; }
-  [[nodiscard]] void* address() const noexcept { return what_ ? detail::address_of(what_->state()) : nullptr; }
+  [[nodiscard]] void* address() const noexcept {
+    return what_ ? detail::address_of(what_->state()) : nullptr;
+  }
 
  private:
   std::unique_ptr<detail::typed_probe> what_;
 };
 
-/// Calls `callable` with the function's arguments (a member function's object first, as a pointer) whenever the function is
-/// called; in ordinary context, see jprobe.hpp. All three throw std::system_error when they are refused.
+/// Calls `callable` with the function's arguments (a member function's object first, as a pointer) whenever
+/// the function is called; in ordinary context, see jprobe.hpp. All three throw std::system_error when they
+/// are refused.
 template <class Function, class Callable>
 scoped_probe on_entry(location at, Callable callable, probe_flags flags = probe_flags::none) {
   using types = detail::signature<Function>;
-  return scoped_probe{std::make_unique<detail::entry_probe<typename types::function, Callable>>(std::move(at), std::move(callable), flags)};
+  return scoped_probe{std::make_unique<detail::entry_probe<typename types::function, Callable>>(
+      std::move(at), std::move(callable), flags)};
 }
 template <class F, class Callable>
-  requires requires { typename detail::signature<F>::function; }
+requires requires { typename detail::signature<F>::function; }
 scoped_probe on_entry(F function, Callable callable, probe_flags flags = probe_flags::none) {
   return on_entry<typename detail::signature<F>::function>(location{function}, std::move(callable), flags);
 }
 
-/// Calls `callable` with the function's result whenever it has returned; in ordinary context, see retprobe.hpp.
+/// Calls `callable` with the function's result whenever it has returned; in ordinary context, see
+/// retprobe.hpp.
 template <class Function, class Callable>
 scoped_probe on_return(location at, Callable callable, probe_flags flags = probe_flags::none) {
   using result = typename detail::signature<Function>::result;
   static_assert(detail::register_result<result>,
-                "on_return() takes results that come in registers: scalars, pointers, references, float, double, and trivially "
+                "on_return() takes results that come in registers: scalars, pointers, references, float, "
+                "double, and trivially "
                 "copyable classes of up to 16 bytes; use a retprobe for others");
-  return scoped_probe{std::make_unique<detail::return_probe<result, Callable>>(std::move(at), std::move(callable), flags)};
+  return scoped_probe{
+      std::make_unique<detail::return_probe<result, Callable>>(std::move(at), std::move(callable), flags)};
 }
 template <class F, class Callable>
-  requires requires { typename detail::signature<F>::function; }
+requires requires { typename detail::signature<F>::function; }
 scoped_probe on_return(F function, Callable callable, probe_flags flags = probe_flags::none) {
   return on_return<typename detail::signature<F>::function>(location{function}, std::move(callable), flags);
 }
 
-/// Runs `callable(original, arguments...)` in the function's place; its result goes to the caller. `original` is a pointer
-/// to the function as it was. See replacement.hpp.
+/// Runs `callable(original, arguments...)` in the function's place; its result goes to the caller. `original`
+/// is a pointer to the function as it was. See replacement.hpp.
 template <class Function, class Callable>
 scoped_probe replace(location at, Callable callable, probe_flags flags = probe_flags::none) {
   using types = detail::signature<Function>;
-  return scoped_probe{std::make_unique<detail::replacing_probe<typename types::function, Callable>>(std::move(at), std::move(callable), flags)};
+  return scoped_probe{std::make_unique<detail::replacing_probe<typename types::function, Callable>>(
+      std::move(at), std::move(callable), flags)};
 }
 template <class F, class Callable>
-  requires requires { typename detail::signature<F>::function; }
+requires requires { typename detail::signature<F>::function; }
 scoped_probe replace(F function, Callable callable, probe_flags flags = probe_flags::none) {
   return replace<typename detail::signature<F>::function>(location{function}, std::move(callable), flags);
 }

@@ -13,7 +13,8 @@ jprobe_attachment& own(site::attachment& a) noexcept { return static_cast<jprobe
 }  // namespace
 
 site::step jprobe_before(site::attachment& a, site::hit& hit) {
-  if (hit.vectors == nullptr) return site::step::missed;  // registered while this hit was on its way in a signal handler
+  if (hit.vectors == nullptr)
+    return site::step::missed;  // registered while this hit was on its way in a signal handler
   site::outcall_run run{&a, {}, site::self.jprobe};
   site::self.jprobe = &run;
   arch::call_function(own(a).entry, hit.regs, hit.vectors, own(a).stack_bytes, run.call);

@@ -57,7 +57,8 @@ std::error_code place(std::span<wish> wishes) {
   }
   const auto why = registry::instance().attach(requests, detail);
   // What was placed, if only for a moment, is the registry's to free.
-  const bool was_placed = std::any_of(requests.begin(), requests.end(), [](const auto& r) { return r.what == nullptr; });
+  const bool was_placed =
+      std::any_of(requests.begin(), requests.end(), [](const auto& r) { return r.what == nullptr; });
   if (why == errc::ok || was_placed) {
     for (auto& w : wishes) static_cast<void>(w.what.release());
   }
@@ -76,7 +77,8 @@ std::error_code place(std::span<wish> wishes) {
 void detail::probe_state::release(probe_state& state) noexcept {
   api::detach(state);
   if (control::registry::instance().commit() == errc::would_deadlock) {
-    // The handler that destroys it would wait for itself; going on would leave other threads with a dead object.
+    // The handler that destroys it would wait for itself; going on would leave other threads with a dead
+    // object.
     std::fputs("libprobe: a probe was destroyed inside a handler while it was registered\n", stderr);
     std::abort();
   }

@@ -19,7 +19,8 @@ bool release(site::attachment& base) noexcept {
 }  // namespace
 
 result<api::wish> api::wish_for(probe& p) {
-  const bool any_handler = p.pre_handler != nullptr || p.post_handler != nullptr || p.fault_handler != nullptr;
+  const bool any_handler =
+      p.pre_handler != nullptr || p.post_handler != nullptr || p.fault_handler != nullptr;
   if (!any_handler) return errc::no_handler;
   auto* a = new api::probe_attachment;
   api::wish wish{&p.at, &p.state_, api::attachment_ptr{a}, {}};
@@ -34,9 +35,7 @@ result<api::wish> api::wish_for(probe& p) {
   return wish;
 }
 
-std::error_code register_probes(std::span<probe* const> probes) noexcept {
-  return api::register_all(probes);
-}
+std::error_code register_probes(std::span<probe* const> probes) noexcept { return api::register_all(probes); }
 std::error_code register_probe(probe& p) noexcept {
   probe* const one[] = {&p};
   return register_probes(one);

@@ -48,6 +48,8 @@ void retprobe_returned(site::instance_pool& pool, retprobe_instance& instance, r
   own(pool).return_handler(instance, regs);
 }
 
-void retprobe_abandoned(site::instance_pool& pool, retprobe_instance& instance) { own(pool).unwind_handler(instance); }
+void retprobe_abandoned(site::instance_pool& pool, retprobe_instance& instance) {
+  own(pool).unwind_handler(instance);
+}
 
 }  // namespace libprobe::api

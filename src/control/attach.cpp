@@ -22,8 +22,9 @@ bool must_replan(const site::site& at, const request& r) noexcept {
   return step || (r.code && at.code == nullptr);
 }
 
-result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code, function_text& functions,
-                                              slot_store& slots, std::string& detail) {
+result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code,
+                                              function_text& functions, slot_store& slots,
+                                              std::string& detail) {
   if (const auto why = symbols::probeable(address); why != errc::ok) {
     detail = fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
                          make_error_code(why).message());

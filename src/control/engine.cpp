@@ -25,11 +25,12 @@ bool take_over(int signo) noexcept {
     ours.handler = libprobe_trap_entry;
     ours.flags = SA_SIGINFO | SA_NODEFER | restorer_flag;
   } else {
-    // The program's own handler is called from ours: it finds the stack and the mask that it asked for.
+    // The program's own handler is called from ours: it finds the stack and the mask that it asked for, but
+    // for SIGTRAP, which probes need.
     const auto& previous = site::previous[signo];
     ours.handler = libprobe_on_fault;
     ours.flags = SA_SIGINFO | restorer_flag | (previous.flags & (SA_ONSTACK | SA_NODEFER | SA_RESTART));
-    ours.mask = previous.mask;
+    ours.mask = previous.mask & ~os::signal_bit(SIGTRAP);
   }
   return os::change_action(signo, &ours, nullptr);
 }

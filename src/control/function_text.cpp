@@ -116,7 +116,8 @@ bool function_text::is_entry(std::uintptr_t address) {
   const auto found = load(address, ignored);
   if (!found) return true;  // refused for a better reason later
   const function& in = **found;
-  return address == in.start || (arch::starts_with_landing_pad(in.bytes) && address == in.start + arch::landing_pad_length);
+  return address == in.start ||
+         (arch::starts_with_landing_pad(in.bytes) && address == in.start + arch::landing_pad_length);
 }
 
 }  // namespace libprobe::control

@@ -17,7 +17,8 @@ class function_text {
   /// not_instruction_boundary, unknown_function, undecodable_instruction, not_executable.
   result<arch::instruction> instruction_at(std::uintptr_t address, std::string& detail);
 
-  /// True at a function's first instruction, an endbr before it not counted. Code of no module has no other than those asked for.
+  /// True at a function's first instruction, an endbr before it not counted. Code of no module has no other
+  /// than those asked for.
   bool is_entry(std::uintptr_t address);
 
   /// Somebody else changed text: nothing remembered can be trusted.

@@ -96,8 +96,9 @@ bool registry::free_retired() noexcept {
   const auto before = dying_.size();
   std::erase_if(dying_, [](site::attachment* a) { return a->release(*a); });
   attached_ -= before - dying_.size();
-  return std::none_of(dying_.begin(), dying_.end(),
-                      [](const site::attachment* a) { return a->running.load(std::memory_order_relaxed) != 0; });
+  return std::none_of(dying_.begin(), dying_.end(), [](const site::attachment* a) {
+    return a->running.load(std::memory_order_relaxed) != 0;
+  });
 }
 
 errc registry::commit() noexcept {

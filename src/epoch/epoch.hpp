@@ -47,9 +47,12 @@ inline token enter() noexcept {
   // stale epoch only makes a grace period wait for this section, too.
   mine.outer = mine.record->since.load(std::memory_order_relaxed);
   if (mine.outer == 0) {
-    mine.record->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_relaxed);
-    if (detail::readers_pay.load(std::memory_order_relaxed)) std::atomic_thread_fence(std::memory_order_seq_cst);
-    // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was unlinked.
+    // Released: a grace period may find this section only, and must have seen the end of the one before it.
+    mine.record->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_release);
+    if (detail::readers_pay.load(std::memory_order_relaxed))
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+    // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was
+    // unlinked.
     std::atomic_signal_fence(std::memory_order_seq_cst);
   }
   return mine;

@@ -44,8 +44,8 @@ void drop_abandoned() noexcept {
 }
 
 /// While a function runs, its return address is where the call put it: the slot, or, after a tail call of
-/// another followed function, that one's slot, which saves ours. For a moment at the return it is the true one again; but
-/// at `sp`, where a call has just been made, that tells of the new call only.
+/// another followed function, that one's slot, which saves ours. For a moment at the return it is the true
+/// one again; but at `sp`, where a call has just been made, that tells of the new call only.
 bool is_live(const site::followed_call& call, std::uintptr_t sp) noexcept {
   std::uint64_t word = 0;
   if (!arch::guarded_load(call.sp, word)) return false;  // the stack itself is gone
@@ -54,7 +54,8 @@ bool is_live(const site::followed_call& call, std::uintptr_t sp) noexcept {
   if (call.sp > sp && word == arch::saved_return(number)) return true;
   for (int depth = 0; depth < 64 && word != slot; ++depth) {
     const auto other = arch::return_slot_at(word);
-    if (other == arch::return_slot_count || arch::return_slot(other) != word || site::calls[other].sp != call.sp) {
+    if (other == arch::return_slot_count || arch::return_slot(other) != word ||
+        site::calls[other].sp != call.sp) {
       return false;
     }
     word = arch::saved_return(other);
@@ -108,7 +109,8 @@ retprobe_instance* end_call(site::followed_call& call) noexcept {
     unlink(call);
     free_call(call);
   } else {
-    call.over.store(true, std::memory_order_release);  // a stack that moved to another thread: see drop_stale()
+    call.over.store(true,
+                    std::memory_order_release);  // a stack that moved to another thread: see drop_stale()
   }
   return instances;
 }
@@ -118,7 +120,8 @@ void abandon_instances(retprobe_instance* first) noexcept {
     auto& instance = *first;
     first = instance.next_in_call_;
     auto& pool = site::pool_of(instance);
-    if (pool.abandoned != nullptr && !pool.removed.load(std::memory_order_acquire)) pool.abandoned(pool, instance);
+    if (pool.abandoned != nullptr && !pool.removed.load(std::memory_order_acquire))
+      pool.abandoned(pool, instance);
     pool.give(instance);
   }
 }

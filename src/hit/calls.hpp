@@ -5,18 +5,20 @@
 
 namespace libprobe::hit {
 
-/// A free record, put in front of the thread's list; null if all are in use. First drops what longjmp has left behind.
-/// Only while this thread is in a handler, as everything here: so no signal handler's hits come in between.
+/// A free record, put in front of the thread's list; null if all are in use. First drops what longjmp has
+/// left behind. Only while this thread is in a handler, as everything here: so no signal handler's hits come
+/// in between.
 site::followed_call* begin_call(const registers& regs) noexcept;
 
 /// The first half of begin_call() alone.
 void drop_left_behind(const registers& regs) noexcept;
 
-/// Takes the call out of the list, and gives back its slot. Its instances are the caller's. The saved return address may be gone afterwards.
+/// Takes the call out of the list, and gives back its slot. Its instances are the caller's. The saved return
+/// address may be gone afterwards.
 retprobe_instance* end_call(site::followed_call& call) noexcept;
 
-/// The call will never return: unwind handlers run, instances are given back. The slot is kept until the thread's next
-/// operation here, since the unwinder that told us still needs it.
+/// The call will never return: unwind handlers run, instances are given back. The slot is kept until the
+/// thread's next operation here, since the unwinder that told us still needs it.
 void abandon_call(site::followed_call& call) noexcept;
 
 /// Every instance runs its pool's unwind handler and goes back.

@@ -38,8 +38,11 @@ bool run_previous(int signo, siginfo_t& info, ucontext_t& context) noexcept {
   const bool forced = raised_by_cpu(info);  // then the kernel kills where the signal is ignored
   if (previous.is_ignored() && !forced) return true;
   if (previous.is_default() || previous.is_ignored()) return false;
-  const auto action = previous;
+  auto action = previous;
   if ((action.flags & SA_RESETHAND) != 0) previous = {};
+  // A breakpoint where SIGTRAP is blocked kills, and the program's handler may well run into a probe.
+  action.mask &= ~os::signal_bit(SIGTRAP);
+  if (signo == SIGTRAP) action.flags |= SA_NODEFER;
   os::run_action(action, signo, &info, &context);
   return true;
 }
@@ -93,7 +96,10 @@ bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs
   }
   const auto offset = regs.ip() - code->code;
   const auto part = offset >= code->layout.part_two ? code->trap_part() : code->jump_part();
+  // SIGFPE and SIGILL tell the instruction's address.
+  const bool tells_ip = info.si_addr == reinterpret_cast<void*>(regs.ip());
   if (!arch::translate(code->layout, code->address, offset, regs)) return false;
+  if (tells_ip) info.si_addr = reinterpret_cast<void*>(code->address);
   if (stepping) arch::set_single_step(regs, false);
   if (!deliver_fault(code->address, signo, info, context, regs)) return true;
   arch::load(regs, context);

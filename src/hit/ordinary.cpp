@@ -52,7 +52,8 @@ void libprobe_on_replacement(registers* regs, void* vectors) {
   site::self.replacement = &run;
   what.replace(what, *regs, vectors);
   site::self.replacement = run.outer;
-  what.running.fetch_sub(1, std::memory_order_release);  // pairs with the acquire load of the commit that waits
+  what.running.fetch_sub(1,
+                         std::memory_order_release);  // pairs with the acquire load of the commit that waits
 }
 
 void libprobe_on_return(registers* regs, void* /*vectors*/, std::size_t number) {
@@ -63,7 +64,8 @@ void libprobe_on_return(registers* regs, void* /*vectors*/, std::size_t number) 
   while (run->instances != nullptr) {
     auto& instance = *run->instances;
     auto& pool = site::pool_of(instance);
-    if (pool.returned != nullptr && !pool.removed.load(std::memory_order_acquire)) pool.returned(pool, instance, *regs);
+    if (pool.returned != nullptr && !pool.removed.load(std::memory_order_acquire))
+      pool.returned(pool, instance, *regs);
     run->instances = instance.next_in_call_;
     pool.give(instance);
   }

@@ -12,7 +12,8 @@ void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, 
 
 in_handler::in_handler() noexcept {
   ++site::self.in_handler;
-  std::atomic_signal_fence(std::memory_order_seq_cst);  // before the call below, which somebody may have probed
+  std::atomic_signal_fence(
+      std::memory_order_seq_cst);  // before the call below, which somebody may have probed
   errno_ = errno;
 }
 

@@ -1,5 +1,5 @@
-// Runs a site's handlers. Everything in this folder runs at a hit: it allocates, locks and throws nothing, and
-// calls nothing but raw system calls and the user's handlers.
+// Runs a site's handlers. Everything in this folder runs at a hit: it allocates, locks and throws nothing,
+// and calls nothing but raw system calls and the user's handlers.
 #pragma once
 
 #include "site/site.hpp"
@@ -19,8 +19,8 @@ class in_handler {
   int errno_;
 };
 
-/// All `before` hooks, in order of registration, until one redirects. True: the program goes on at hit.regs, without
-/// the displaced instruction. Inside a section.
+/// All `before` hooks, in order of registration, until one redirects. True: the program goes on at hit.regs,
+/// without the displaced instruction. Inside a section.
 bool run_before(const site::site& at, site::hit& hit) noexcept;
 
 /// All `after` hooks; regs.ip() is where the program goes on. Inside a section.
@@ -29,11 +29,13 @@ void run_after(const site::site& at, registers& regs) noexcept;
 /// `fault` hooks, until one says true: the program goes on at regs. Inside a section.
 bool run_fault(const site::site& at, registers& regs, int signo) noexcept;
 
-/// After run_before(), `redirected` its answer: the function at this site begins, in whatever way the hooks asked for. Uses the site's
-/// code slot. Inside a section.
+/// After run_before(), `redirected` its answer: the function at this site begins, in whatever way the hooks
+/// asked for. Uses the site's code slot. Inside a section.
 void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept;
 
 /// True if the hooks asked for more than the displaced instruction.
-inline bool wants_call(const site::hit& hit) noexcept { return hit.call != nullptr || hit.replacement != nullptr; }
+inline bool wants_call(const site::hit& hit) noexcept {
+  return hit.call != nullptr || hit.replacement != nullptr;
+}
 
 }  // namespace libprobe::hit

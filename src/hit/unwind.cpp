@@ -1,5 +1,5 @@
-// What happens when an exception, or a thread's exit, passes through libprobe's frames. The routines are named by the
-// unwind data of the entry code; see the Itanium C++ ABI: Exception Handling, 1.3 and 2.5.
+// What happens when an exception, or a thread's exit, passes through libprobe's frames. The routines are
+// named by the unwind data of the entry code; see the Itanium C++ ABI: Exception Handling, 1.3 and 2.5.
 #include <unwind.h>
 
 #include "hit/calls.hpp"
@@ -31,8 +31,8 @@ using namespace libprobe;
 extern "C" {
 
 /// A followed call ends here, by an exception.
-_Unwind_Reason_Code libprobe_return_personality(int, _Unwind_Action actions, _Unwind_Exception_Class, _Unwind_Exception*,
-                                                _Unwind_Context* context) {
+_Unwind_Reason_Code libprobe_return_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
+                                                _Unwind_Exception*, _Unwind_Context* context) {
   if (hit::is_cleanup(actions)) {
     const auto number = arch::return_slot_at(_Unwind_GetIP(context));
     if (number < arch::return_slot_count) {
@@ -45,8 +45,8 @@ _Unwind_Reason_Code libprobe_return_personality(int, _Unwind_Action actions, _Un
 }
 
 /// A handler at an entry or a return threw.
-_Unwind_Reason_Code libprobe_entry_personality(int, _Unwind_Action actions, _Unwind_Exception_Class, _Unwind_Exception*,
-                                               _Unwind_Context*) {
+_Unwind_Reason_Code libprobe_entry_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
+                                               _Unwind_Exception*, _Unwind_Context*) {
   if (hit::is_cleanup(actions)) hit::abandon_run();
   return _URC_CONTINUE_UNWIND;
 }

@@ -21,7 +21,7 @@ bool change_action(int signo, const signal_action* next, signal_action* previous
 
 void run_action(const signal_action& action, int signo, siginfo_t* info, void* context) noexcept {
   std::uint64_t mask = action.mask;
-  if ((action.flags & SA_NODEFER) == 0) mask |= std::uint64_t{1} << (signo - 1);
+  if ((action.flags & SA_NODEFER) == 0) mask |= signal_bit(signo);
   std::uint64_t before = 0;
   arch::system_call(__NR_rt_sigprocmask, SIG_BLOCK, address(&mask), address(&before), sizeof mask);
   if ((action.flags & SA_SIGINFO) != 0) {

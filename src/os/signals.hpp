@@ -24,6 +24,9 @@ struct signal_action {
   [[nodiscard]] std::uintptr_t number() const noexcept { return reinterpret_cast<std::uintptr_t>(handler); }
 };
 
+/// A signal in a mask.
+constexpr std::uint64_t signal_bit(int signo) noexcept { return std::uint64_t{1} << (signo - 1); }
+
 /// Signal-safe. `next` or `previous` may be null. False if the kernel refuses.
 bool change_action(int signo, const signal_action* next, signal_action* previous) noexcept;
 

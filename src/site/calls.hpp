@@ -11,15 +11,17 @@ namespace libprobe::site {
 
 /// A call that will return through its slot. Used by the thread that made it, but for `over`.
 struct followed_call {
-  std::uintptr_t sp = 0;                     // where the return address lies while the function runs
-  retprobe_instance* instances = nullptr;    // in order of registration
-  followed_call* outer = nullptr;            // the calls of one thread, innermost first
-  const void* owner = nullptr;               // thread that has it in its list
-  std::atomic<bool> over{false};             // it returned in another thread: the owner may drop it
+  std::uintptr_t sp = 0;                   // where the return address lies while the function runs
+  retprobe_instance* instances = nullptr;  // in order of registration
+  followed_call* outer = nullptr;          // the calls of one thread, innermost first
+  const void* owner = nullptr;             // thread that has it in its list
+  std::atomic<bool> over{false};           // it returned in another thread: the owner may drop it
 };
 
 extern constinit followed_call calls[arch::return_slot_count];
 
-inline std::size_t number_of(const followed_call& call) noexcept { return static_cast<std::size_t>(&call - calls); }
+inline std::size_t number_of(const followed_call& call) noexcept {
+  return static_cast<std::size_t>(&call - calls);
+}
 
 }  // namespace libprobe::site

@@ -8,7 +8,8 @@
 namespace libprobe::site {
 
 /// Numbers below `size`, each handed out once until it is given back. The head carries a count of changes, so
-/// that a number which went and came back in between is noticed. `next` is the caller's memory, one word a number.
+/// that a number which went and came back in between is noticed. `next` is the caller's memory, one word a
+/// number.
 class free_list {
  public:
   static constexpr std::uint32_t none = 0xffffffff;
@@ -26,7 +27,8 @@ class free_list {
       const auto top = static_cast<std::uint32_t>(head);
       if (top == none) return none;
       const auto below = next_[top].load(std::memory_order_relaxed);
-      if (head_.compare_exchange_weak(head, with(head, below), std::memory_order_acquire, std::memory_order_acquire)) {
+      if (head_.compare_exchange_weak(head, with(head, below), std::memory_order_acquire,
+                                      std::memory_order_acquire)) {
         return top;
       }
     }
@@ -36,7 +38,8 @@ class free_list {
     auto head = head_.load(std::memory_order_relaxed);
     do {
       next_[number].store(static_cast<std::uint32_t>(head), std::memory_order_relaxed);
-    } while (!head_.compare_exchange_weak(head, with(head, number), std::memory_order_release, std::memory_order_relaxed));
+    } while (!head_.compare_exchange_weak(head, with(head, number), std::memory_order_release,
+                                          std::memory_order_relaxed));
   }
 
  private:

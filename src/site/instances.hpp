@@ -12,7 +12,7 @@ namespace libprobe::site {
 struct instance_pool : attachment {
   void (*returned)(instance_pool&, retprobe_instance&, registers&) = nullptr;
   void (*abandoned)(instance_pool&, retprobe_instance&) = nullptr;  // null: nobody wants to know
-  std::size_t stride = 0;                                            // bytes from instance to instance
+  std::size_t stride = 0;                                           // bytes from instance to instance
   std::size_t count = 0;
   std::byte* memory = nullptr;  // allocated with the pool
   free_list free;
@@ -32,7 +32,8 @@ struct instance_pool : attachment {
   }
   /// Signal-safe. After it, the pool may be freed at the end of a grace period.
   void give(retprobe_instance& instance) noexcept {
-    free.give(static_cast<std::uint32_t>(static_cast<std::size_t>(reinterpret_cast<std::byte*>(&instance) - memory) / stride));
+    free.give(static_cast<std::uint32_t>(
+        static_cast<std::size_t>(reinterpret_cast<std::byte*>(&instance) - memory) / stride));
     active.fetch_sub(1, std::memory_order_release);  // pairs with the acquire load before the pool is freed
   }
 };

@@ -18,9 +18,9 @@ struct attachment;
 /// One hit, while its handlers run.
 struct hit {
   registers& regs;
-  void* vectors = nullptr;               // the saved extended state, in ordinary context; null in a signal handler
-  followed_call* call = nullptr;         // set by the first retprobe that wants to see the return
-  attachment* replacement = nullptr;     // runs in the function's place
+  void* vectors = nullptr;        // the saved extended state, in ordinary context; null in a signal handler
+  followed_call* call = nullptr;  // set by the first retprobe that wants to see the return
+  attachment* replacement = nullptr;  // runs in the function's place
 };
 
 /// What a `before` hook wants.
@@ -30,13 +30,15 @@ enum class step : std::uint8_t {
   missed,      // it could not do its work: counts as missed
 };
 
-/// One registered probe, of any kind, at its site. Made by the api, owned by control, freed after a grace period.
+/// One registered probe, of any kind, at its site. Made by the api, owned by control, freed after a grace
+/// period.
 struct attachment {
   // What the hit path calls; any may be null. The kinds (src/api) supply them.
   step (*before)(attachment&, hit&) = nullptr;
   void (*after)(attachment&, registers&) = nullptr;
   bool (*fault)(attachment&, registers&, int signo) = nullptr;
-  void (*replace)(attachment&, registers&, void* vectors) = nullptr;  // instead of the function, in ordinary context
+  void (*replace)(attachment&, registers&,
+                  void* vectors) = nullptr;    // instead of the function, in ordinary context
   std::atomic<std::uint64_t>* hits = nullptr;  // in the user's object, which outlives the attachment
   std::atomic<std::uint64_t>* missed = nullptr;
 
@@ -45,14 +47,14 @@ struct attachment {
   std::atomic<bool> removed{false};        // written by control
   bool ordinary = false;                   // its hooks need ordinary context
   std::atomic<std::uint32_t> running{0};   // users that a commit waits for, beyond the grace period
-  std::uintptr_t body = 0;                 // code that runs the function from its displaced instruction on; 0: none
+  std::uintptr_t body = 0;  // code that runs the function from its displaced instruction on; 0: none
   // control only:
   bool disabled = false;
   char kind = 'k';
   site* where = nullptr;
   void* owner = nullptr;  // the user's object
-  /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not returned; ask
-  /// again after a later grace period.
+  /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
+  /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;
 };
 
@@ -71,7 +73,8 @@ struct site {
   /// Visits what is registered and not resting, in order. Inside a section.
   template <class F>
   void for_each_active(F&& visit) const noexcept {
-    // Pairs with the release stores of control: what is reached here is whole, and stays until the section ends.
+    // Pairs with the release stores of control: what is reached here is whole, and stays until the section
+    // ends.
     for (auto* a = first.load(std::memory_order_acquire); a != nullptr;
          a = a->next.load(std::memory_order_acquire)) {
       if (!a->resting.load(std::memory_order_relaxed)) visit(*a);

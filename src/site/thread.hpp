@@ -14,8 +14,8 @@ namespace libprobe::site {
 
 struct attachment;
 
-/// Handlers that run in ordinary context. Such a run can end by an exception, so what it holds is written down here, for
-/// the personality routine that cleans up (src/hit/unwind.cpp).
+/// Handlers that run in ordinary context. Such a run can end by an exception, so what it holds is written
+/// down here, for the personality routine that cleans up (src/hit/unwind.cpp).
 struct ordinary_run {
   epoch::token section;
   followed_call* call = nullptr;           // being made: its function has not begun

@@ -47,7 +47,9 @@ const place& near_place();
 const place& far_place();
 std::uintptr_t stack_pointer();  // the middle of the stack; 8 KiB above it are compared
 std::uintptr_t unmapped();       // an address in the low 2 GiB where nothing is
-std::uintptr_t tls_offset();     // of 256 scratch bytes from the fs base; a sign-extended 32-bit number
+std::uintptr_t tls_base();       // of the fs segment
+std::uintptr_t tls_offset();     // of 256 scratch bytes from it; a sign-extended 32-bit number
+bool on_compared_stack(std::uintptr_t address);
 
 struct memory_word {
   std::uintptr_t address;
@@ -76,8 +78,8 @@ struct subject {
 
 /// Code memory is handed out from `where` and never twice.
 std::uint8_t* take_code(const place& where, std::size_t size);
-/// Writes a jump to landing place `number`, 14 bytes that change no register and no flag.
-constexpr std::size_t pad_size = 14;
+/// Writes a jump to landing place `number`, that changes no register and no flag.
+constexpr std::size_t pad_size = 21;
 void write_pad(std::uintptr_t at, unsigned number);
 /// The bytes with landing place 0 behind them.
 subject place_instruction(std::string name, std::span<const std::uint8_t> bytes,

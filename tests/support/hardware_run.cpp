@@ -137,11 +137,15 @@ std::uintptr_t unmapped() { return 0x1800'0000; }
 bool on_stack(std::uintptr_t address) {
   return address >= stack_at + 64 * 1024 && address <= stack_at + stack_size;
 }
-std::uintptr_t tls_offset() {
-  std::uintptr_t base = 0;
-  asm("movq %%fs:0, %0" : "=r"(base));
-  return reinterpret_cast<std::uintptr_t>(tls_scratch) - base;
+bool on_compared_stack(std::uintptr_t address) {
+  return address >= first_compared() && address < stack_pointer() + compared_above;
 }
+std::uintptr_t tls_base() {
+  std::uintptr_t base = 0;
+  asm("movq %%fs:0, %0" : "=r"(base));  // System V ABI, TLS variant II
+  return base;
+}
+std::uintptr_t tls_offset() { return reinterpret_cast<std::uintptr_t>(tls_scratch) - tls_base(); }
 
 const place& near_place() {
   static const place here{code_at, scratch_at};

@@ -1,23 +1,11 @@
 // Emulated register forms against the CPU: arithmetic, mov, lea, and what does nothing.
-#include <fmt/format.h>
-#include <gtest/gtest.h>
+#include <algorithm>
 
-#include <vector>
-
-#include "support/hardware.hpp"
+#include "support/hardware_test.hpp"
 
 namespace {
 
 using namespace hardware;
-using bytes = std::vector<std::uint8_t>;
-
-constexpr std::uint64_t seed = 1;
-
-std::uint8_t byte(std::uint64_t value) { return static_cast<std::uint8_t>(value); }
-
-void append(bytes& to, std::uint64_t value, unsigned size) {
-  for (unsigned i = 0; i < size; ++i) to.push_back(byte(value >> (8 * i)));
-}
 
 /// Operand width with its prefixes. Byte operands come with and without REX: ah or spl.
 struct width {
@@ -38,28 +26,7 @@ bytes encode(width w, unsigned opcode, unsigned reg, unsigned rm) {
   return code;
 }
 
-class Arithmetic : public testing::Test {
- protected:
-  void SetUp() override {
-    prepare();
-    RecordProperty("seed", seed);
-    fmt::print("seed {}\n", seed);
-  }
-  subject& add(const char* name, const bytes& code, std::size_t trials) {
-    auto& s = subjects_.emplace_back(place_instruction(name, code));
-    for (std::size_t i = 0; i < trials; ++i) s.trials.push_back(random_trial(random_));
-    return s;
-  }
-  tally run(const char* what, std::span<const way> ways = all_ways) {
-    const auto sum = compare_with_hardware(subjects_, ways);
-    print(what, sum);
-    subjects_.clear();
-    EXPECT_EQ(sum.refused, 0U);
-    return sum;
-  }
-  rng random_{seed};
-  std::vector<subject> subjects_;
-};
+class Arithmetic : public forms_test {};
 
 constexpr const char* group[] = {"add", "or", "adc", "sbb", "and", "sub", "xor", "cmp"};
 
@@ -145,8 +112,9 @@ TEST_F(Arithmetic, Immediates) {
     for (const std::int64_t value : values) {
       const auto immediate = static_cast<std::uint64_t>(value);
       const unsigned size = std::min(w.size, 4U);
-      const auto with = [&](const char* name, bytes code, unsigned immediate_size) {
-        if (code.empty()) return;
+      const auto with = [&](const char* name, const bytes& without, unsigned immediate_size) {
+        if (without.empty()) return;
+        bytes code = without;
         append(code, immediate, immediate_size);
         add(name, code, 3);
       };
