@@ -18,6 +18,7 @@
 // From the port's folder:
 #include "displaced.hpp"    // struct displaced, struct slot_layout, slot_unit: a site's plan and its code
 #include "instruction.hpp"  // struct instruction, decode(), max_instruction_length
+#include "linkage.hpp"      // linkage stubs, relocations, the signal-return stub
 #include "machine.hpp"      // breakpoint, system_call(), cpu_relax()
 #include "return_slots.h"   // RETURN_CHUNKS
 

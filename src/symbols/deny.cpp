@@ -5,9 +5,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "arch/arch.hpp"
 #include "os/maps.hpp"
 #include "symbols/follow.hpp"
-#include "symbols/machine.hpp"
 #include "symbols/modules.hpp"
 #include "symbols/symbol_table.hpp"
 #include "symbols/symbols.hpp"
@@ -32,7 +32,7 @@ bool is_own_text(const module* owner, std::uintptr_t address) {
 }
 
 bool is_kernel_code(const module* owner, std::uintptr_t address) {
-  if (address >= machine::legacy_entry_start && address < machine::legacy_entry_end) return true;
+  if (address >= arch::legacy_kernel_entry_start && address < arch::legacy_kernel_entry_end) return true;
   if (owner != nullptr) return owner->what == module::kind::vdso;
   // The loader of a static program does not list the vDSO.
   const std::uintptr_t vdso = ::getauxval(AT_SYSINFO_EHDR);
@@ -53,7 +53,7 @@ bool is_errno_access(std::uintptr_t address) {
 
 // Unwinders and debuggers know the stub that returns from a signal by its bytes.
 bool is_signal_return(const extent& readable, std::uintptr_t address) {
-  const auto stub = machine::signal_return();
+  const auto stub = arch::signal_return();
   return std::ranges::any_of(stub.instructions, [&](std::size_t offset) {
     const std::uintptr_t start = address - offset;
     return start >= readable.start && start <= address && readable.end - start >= stub.bytes.size() &&

@@ -1,9 +1,8 @@
 #include "symbols/dynamic.hpp"
+#include "arch/arch.hpp"
 
 #include <algorithm>
 #include <cstring>
-
-#include "symbols/machine.hpp"
 
 namespace libprobe::symbols {
 namespace {
@@ -160,7 +159,7 @@ dynamic_view::import dynamic_view::imported_at(std::uintptr_t slot) const noexce
   for (const auto& relocations : relocations_) {
     for (const ElfW(Rela) & relocation : relocations) {
       if (bias_ + relocation.r_offset != slot) continue;
-      if (!machine::stores_function_address(ELF64_R_TYPE(relocation.r_info))) return {};
+      if (!arch::stores_function_address(ELF64_R_TYPE(relocation.r_info))) return {};
       const std::size_t index = ELF64_R_SYM(relocation.r_info);
       if (index == 0) return {};
       return {string(symbols_[index].st_name), version_of(index).name};

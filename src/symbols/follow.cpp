@@ -7,8 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "arch/arch.hpp"
 #include "symbols/dynamic.hpp"
-#include "symbols/machine.hpp"
 
 namespace libprobe::symbols {
 namespace {
@@ -43,7 +43,7 @@ std::optional<std::uintptr_t> slot_of_stub(const module& owner, std::uintptr_t a
   const segment* code = owner.segment_at(address);
   if (code == nullptr || !code->executable || !code->readable) return std::nullopt;
   constexpr std::uintptr_t longest_stub = 32;
-  const auto slot = machine::linkage_slot(
+  const auto slot = arch::linkage_slot(
       {reinterpret_cast<const std::uint8_t*>(address), std::min(longest_stub, code->end - address)}, address);
   if (!slot || *slot % sizeof(std::uintptr_t) != 0) return std::nullopt;
   const segment* data = owner.segment_at(*slot);

@@ -1,4 +1,4 @@
-#include "symbols/machine.hpp"
+#include "linkage.hpp"
 
 #include <elf.h>
 
@@ -6,7 +6,7 @@
 #include <array>
 #include <cstring>
 
-namespace libprobe::symbols::machine {
+namespace libprobe::arch {
 namespace {
 
 constexpr std::uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
@@ -45,4 +45,4 @@ bool stores_function_address(std::uint64_t relocation_type) noexcept {
 
 stub signal_return() noexcept { return {sigreturn_bytes, sigreturn_instructions}; }
 
-}  // namespace libprobe::symbols::machine
+}  // namespace libprobe::arch

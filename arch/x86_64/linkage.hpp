@@ -7,7 +7,7 @@
 #include <optional>
 #include <span>
 
-namespace libprobe::symbols::machine {
+namespace libprobe::arch {
 
 /// If the code is that of a procedure linkage stub (with or without endbr64, bnd, an index for the lazy
 /// binder): the address of the slot that it jumps through. Allocates nothing.
@@ -25,7 +25,7 @@ struct stub {
 stub signal_return() noexcept;
 
 /// The page with the kernel's legacy entry points, [start, end): fixed, and no module.
-inline constexpr std::uintptr_t legacy_entry_start = 0xffffffffff600000;
-inline constexpr std::uintptr_t legacy_entry_end = 0xffffffffff601000;
+inline constexpr std::uintptr_t legacy_kernel_entry_start = 0xffffffffff600000;
+inline constexpr std::uintptr_t legacy_kernel_entry_end = 0xffffffffff601000;
 
-}  // namespace libprobe::symbols::machine
+}  // namespace libprobe::arch
