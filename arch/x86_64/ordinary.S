@@ -48,7 +48,8 @@
         movq    %r15, R15_(%rsp)
         pushfq
         popq    RFLAGS_(%rsp)
-        cld
+        pushq   $2                      // DF, and NT and AC with it: iretq and compiled code want them clear
+        popfq
 .endm
 
 .macro restore_integers base
