@@ -72,7 +72,10 @@ std::error_code place(std::span<probe* const> probes) {
   attachments.reserve(probes.size());
   before.reserve(probes.size());
   for (auto* p : probes) {
-    const auto address = symbols::resolve(p->at, detail);
+    const auto address = [&] {
+      const std::lock_guard no_fork{registry::instance().lookups()};
+      return symbols::resolve(p->at, detail);
+    }();
     if (!address) return api::refuse(address.error(), std::move(detail));
     attachments.push_back(attachment_for(*p));
     requests.push_back({attachments.back().get(), &p->state_.attachment, *address,
