@@ -261,9 +261,9 @@ std::vector<const library::function*> choose_functions(const library::image& ima
   fmt::print("a hit costs {}; about {} are for single instructions\n",
              duration(surveyed.a_hit() * chosen.threads), duration(left));
 
-  auto candidates = surveyed.best(3 * chosen.hot, left / 2, &forecast::calls);
+  auto candidates = surveyed.best(2 * chosen.hot, left / 2, &forecast::calls);
   const auto hot_candidates = candidates.size();
-  std::ranges::copy(surveyed.best(3 * chosen.large, left / 2, &forecast::instructions),
+  std::ranges::copy(surveyed.best(2 * chosen.large, left / 2, &forecast::instructions),
                     std::back_inserter(candidates));
   std::deque<watched_code> codes;
   for (const auto& f : candidates) codes.emplace_back(*f.what);
@@ -487,8 +487,8 @@ bool run_all(const options& chosen) {
   const auto image = library::defining("sqlite3_step");
   const auto text_before = text_of(image);
   fmt::print("{}: {} exported functions\n", image.path, image.functions.size());
-  fmt::print("{} rows, in {} connections in as many threads, seed {}\n", grouped(chosen.rows), chosen.threads,
-             chosen.seed);
+  fmt::print("{} rows, seed {}; connections, each in its thread: {}\n", grouped(chosen.rows), chosen.seed,
+             chosen.threads);
 
   const auto unprobed = run_connections(chosen, chosen.rows, "unprobed", 0);
   fmt::print("unprobed: {} steps, {} rows returned, {}\n", grouped(unprobed.steps()),

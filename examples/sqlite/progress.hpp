@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <functional>
 #include <mutex>
-#include <stop_token>
 #include <string>
 #include <thread>
 #include <utility>
@@ -24,10 +23,14 @@ class progress {
   progress(std::string title, const std::atomic<std::uint64_t>& done, std::uint64_t expected,
            std::function<std::uint64_t()> hits = {})
       : title_{std::move(title)}, done_{done}, expected_{expected}, hits_{std::move(hits)} {
-    watcher_ = std::jthread{[this](const std::stop_token& stop) { watch(stop); }};
+    watcher_ = std::thread{[this] { watch(); }};
   }
   ~progress() {
-    watcher_.request_stop();
+    {
+      const std::lock_guard guard{lock_};
+      ended_ = true;
+    }
+    end_.notify_one();
     watcher_.join();
     if (on_terminal_) std::fputs("\r\033[K", stdout);
     std::fflush(stdout);
@@ -36,15 +39,10 @@ class progress {
   progress& operator=(const progress&) = delete;
 
  private:
-  void watch(const std::stop_token& stop) {
+  void watch() {
     using namespace std::chrono_literals;
-    std::mutex lock;
-    std::unique_lock held{lock};
-    std::condition_variable_any wake;
-    while (!wake.wait_for(held, stop, on_terminal_ ? 200ms : 1000ms, [] { return false; }) &&
-           !stop.stop_requested()) {
-      show();
-    }
+    std::unique_lock held{lock_};
+    while (!end_.wait_for(held, on_terminal_ ? 200ms : 1000ms, [this] { return ended_; })) show();
   }
 
   void show() const {
@@ -71,5 +69,8 @@ class progress {
   std::uint64_t expected_;
   std::function<std::uint64_t()> hits_;
   bool on_terminal_ = isatty(STDOUT_FILENO) != 0;
-  std::jthread watcher_;
+  std::mutex lock_;
+  std::condition_variable end_;
+  bool ended_ = false;
+  std::thread watcher_;
 };

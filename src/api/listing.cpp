@@ -30,6 +30,7 @@ std::vector<probe_row> list_probes() {
   const auto entries = control::registry::instance().list();
   std::vector<probe_row> rows;
   rows.reserve(entries.size());
+  const std::lock_guard no_fork{control::registry::instance().lookups()};
   for (const auto& e : entries) {
     auto where = symbols::describe(e.address);
     rows.push_back({e.address, e.kind, std::move(where.symbol), where.offset, std::move(where.module),

@@ -43,7 +43,10 @@ std::error_code place(std::span<wish> wishes) {
   requests.reserve(wishes.size());
   before.reserve(wishes.size());
   for (auto& w : wishes) {
-    const auto address = symbols::resolve(*w.at, detail);
+    const auto address = [&] {
+      const std::lock_guard no_fork{registry::instance().lookups()};
+      return symbols::resolve(*w.at, detail);
+    }();
     if (!address) return refuse(address.error(), std::move(detail));
     auto& request = requests.emplace_back(w.need);
     request.what = w.what.get();

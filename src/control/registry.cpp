@@ -181,7 +181,7 @@ void registry::after_fork_in_child() noexcept {
   epoch::after_fork_in_child();
   // A commit that was waiting in another thread is gone with it; what it had taken out waits for the next.
   new (&commit_lock_) std::mutex;
-  lock_.unlock();
+  after_fork_in_parent();
 }
 
 }  // namespace libprobe::control

@@ -57,8 +57,18 @@ class registry {
 
   std::vector<entry> list();
 
-  void before_fork() noexcept { lock_.lock(); }
-  void after_fork_in_parent() noexcept { lock_.unlock(); }
+  /// For looking names up outside of the members above. fork() waits for it, as for those: a thread that is
+  /// inside the symbol tables or the loader at that moment is gone in the child, and its locks stay locked.
+  std::mutex& lookups() noexcept { return lookups_; }
+
+  void before_fork() noexcept {
+    lookups_.lock();
+    lock_.lock();
+  }
+  void after_fork_in_parent() noexcept {
+    lock_.unlock();
+    lookups_.unlock();
+  }
   void after_fork_in_child() noexcept;
 
  private:
@@ -74,6 +84,7 @@ class registry {
   bool free_retired() noexcept;
 
   std::mutex commit_lock_;  // held across the grace period: taken first, never inside a handler
+  std::mutex lookups_;      // never held together with the others but at fork
   std::mutex lock_;         // held for any change, never while waiting
   function_text functions_;
   slot_store slots_;

@@ -46,8 +46,8 @@ site::chunk* slot_store::chunk_near(std::uintptr_t address, std::uintptr_t reach
 }
 
 result<const site::slot*> slot_store::get(const arch::displaced& plan, std::uintptr_t address) {
-  known_.reserve(1);
-  const site::slot* known = known_.find(address);
+  const bool stepped = plan.how == arch::displaced::method::step;
+  const site::slot* known = known_[stepped].find(address);
   if (known != nullptr && still_fits(*known, plan)) return known;
 
   errc why = errc::out_of_code_memory;
@@ -65,6 +65,7 @@ result<const site::slot*> slot_store::get(const arch::displaced& plan, std::uint
       continue;
     }
     fresh.content.layout = *layout;
+    fresh.content.stepped = stepped;
     fresh_.push_back(fresh);
     in->used += layout->units;
     return &in->slots[fresh.unit];
@@ -78,7 +79,7 @@ errc slot_store::write() {
             [](const fresh_slot& a, const fresh_slot& b) { return a.content.code < b.content.code; });
   std::vector<os::edit> edits;
   edits.reserve(fresh_.size());
-  known_.reserve(fresh_.size());
+  for (auto& known : known_) known.reserve(fresh_.size());
   for (const auto& f : fresh_) {
     const auto size = static_cast<std::uint32_t>(f.content.layout.units * arch::slot_unit);
     edits.push_back({f.content.code, nullptr, f.code.data(), size, os::edit::outcome::pending});
@@ -89,9 +90,10 @@ errc slot_store::write() {
   }
   for (const auto& f : fresh_) {
     f.in->slots[f.unit] = f.content;
-    known_.insert(f.content.address, &f.in->slots[f.unit]);
+    known_[f.content.stepped].insert(f.content.address, &f.in->slots[f.unit]);
   }
-  site::table<const site::slot>::drop(known_.take_retired());  // nobody but control reads this table
+  // Nobody but control reads these tables.
+  for (auto& known : known_) site::table<const site::slot>::drop(known.take_retired());
   fresh_.clear();
   return errc::ok;
 }

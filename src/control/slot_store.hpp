@@ -39,7 +39,9 @@ class slot_store {
   [[nodiscard]] bool still_fits(const site::slot& known, const arch::displaced& plan) const;
 
   std::vector<site::chunk*> chunks_;
-  site::table<const site::slot> known_;  // by address of the displaced instruction
+  // By address of the displaced instruction: slots for copies that run freely, and for those that are
+  // stepped.
+  site::table<const site::slot> known_[2];
   std::vector<fresh_slot> fresh_;
 };
 

@@ -86,27 +86,24 @@ namespace {
 /// itself.
 bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs) noexcept {
   const site::slot* code = nullptr;
-  bool stepping = false;
   {
     const epoch::section section;
     code = site::slot_at(regs.ip());
-    if (code == nullptr) return false;
-    const site::site* at = site::sites.find(code->address);
-    stepping = at != nullptr && at->plan.how == arch::displaced::method::step;
   }
+  if (code == nullptr) return false;
   const auto offset = regs.ip() - code->code;
   const auto part = offset >= code->layout.part_two ? code->trap_part() : code->jump_part();
   // SIGFPE and SIGILL tell the instruction's address.
   const bool tells_ip = info.si_addr == reinterpret_cast<void*>(regs.ip());
   if (!arch::translate(code->layout, code->address, offset, regs)) return false;
   if (tells_ip) info.si_addr = reinterpret_cast<void*>(code->address);
-  if (stepping) arch::set_single_step(regs, false);
+  if (code->stepped) arch::set_single_step(regs, false);
   if (!deliver_fault(code->address, signo, info, context, regs)) return true;
   arch::load(regs, context);
   // Mended, and meant to run again: in the slot, so that the probe is not hit twice for one execution.
   if (regs.ip() == code->address) {
     regs.set_ip(part);
-    if (stepping) arch::set_single_step(regs, true);
+    if (code->stepped) arch::set_single_step(regs, true);
     arch::store(regs, context);
   }
   return true;

@@ -33,10 +33,9 @@ outcome run_displaced(const site::site& at, registers& regs) noexcept {
 /// The copy in a slot has run to its end.
 void finish_copy(const site::slot& code, registers& regs) noexcept {
   arch::translate(code.layout, code.address, code.layout.breakpoint(), regs);
+  if (code.stepped) arch::set_single_step(regs, false);
   // The site is looked up anew: the probe may be gone by now, and then there is nothing to run.
-  const site::site* at = site::sites.find(code.address);
-  if (at == nullptr || at->plan.how == arch::displaced::method::step) arch::set_single_step(regs, false);
-  if (at != nullptr) run_after(*at, regs);
+  if (const site::site* at = site::sites.find(code.address)) run_after(*at, regs);
 }
 
 outcome on_breakpoint(std::uintptr_t address, registers& regs) noexcept {

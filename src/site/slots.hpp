@@ -13,12 +13,15 @@ struct slot {
   std::uintptr_t address = 0;  // of the displaced instruction
   std::uintptr_t code = 0;     // of the slot; 0: not in use
   arch::slot_layout layout;
+  // Entered with the trap flag set, and only so: whoever leaves it has the flag to clear, whatever became of
+  // the site meanwhile.
+  bool stepped = false;
 
   [[nodiscard]] std::uintptr_t jump_part() const noexcept { return code; }
   [[nodiscard]] std::uintptr_t trap_part() const noexcept { return code + layout.part_two; }
 };
 
-inline constexpr std::size_t chunk_size = 64 * 1024;
+inline constexpr std::size_t chunk_size = std::size_t{64} * 1024;
 inline constexpr std::size_t slots_in_chunk = chunk_size / arch::slot_unit;
 
 /// A run of slots in one mapping of executable memory; lives as long as the process.

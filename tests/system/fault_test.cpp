@@ -8,80 +8,9 @@
 
 #include <string>
 
-#include "support/probing.hpp"
-
-asm(R"(
-        .text
-        .p2align 4
-        .macro  function name
-        .globl  \name
-        .type   \name, @function
-\name:
-        .endm
-        .macro  finish name
-        ret
-        .size   \name, .-\name
-        .endm
-
-        function fault_load             # long (const long*): the copied load is the first instruction
-        mov     (%rdi), %rax
-        finish fault_load
-        function fault_store            # long (long*)
-        addq    $1, (%rdi)
-        mov     (%rdi), %rax
-        finish fault_store
-        function fault_divide           # long (long, long)
-        mov     %rdi, %rax
-        cqto
-        .globl  fault_divide_here
-fault_divide_here:
-        idiv    %rsi
-        finish fault_divide
-        function fault_illegal          # long ()
-        ud2
-        mov     $7, %eax
-        finish fault_illegal
-
-# Emulated ones; each leaves the stack as it found it.
-        function fault_call             # long (void* const*)
-        push    %rbp
-        .globl  fault_call_here
-fault_call_here:
-        call    *(%rdi)
-        pop     %rbp
-        finish fault_call
-        function fault_jump             # long (void* const*)
-        .globl  fault_jump_here
-fault_jump_here:
-        jmp     *(%rdi)
-        finish fault_jump
-        function fault_leave            # long (void*): rbp is bad while leave runs
-        push    %rbp
-        mov     %rsp, %rsi
-        mov     %rdi, %rbp
-        .globl  fault_leave_here
-fault_leave_here:
-        leave
-        mov     %rsi, %rsp
-        pop     %rbp
-        mov     $9, %eax
-        finish fault_leave
-        function fault_answer
-        mov     $42, %eax
-        finish fault_answer
-)");
+#include "system/fault_targets.hpp"
 
 extern "C" {
-long fault_load(const long*);
-long fault_store(long*);
-long fault_divide(long, long);
-long fault_illegal();
-long fault_call(void* const*);
-long fault_jump(void* const*);
-long fault_leave(void*);
-long fault_answer();
-extern const char fault_divide_here[], fault_call_here[], fault_jump_here[], fault_leave_here[];
-
 // The sanitizers' own fault handlers would stand where the tests want the default action.
 const char* __asan_default_options() {
   return "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0";
@@ -94,13 +23,10 @@ const char* __tsan_default_options() {
 namespace libprobe {
 namespace {
 
+using test::at;
+using test::bad_cases;
+using test::entry;
 using test::just_count;
-
-location at(const char* where) { return location{static_cast<const void*>(where)}; }
-template <class R, class... A>
-const char* entry(R (*function)(A...)) {
-  return reinterpret_cast<const char*>(function);
-}
 
 /// What the program's own handler saw.
 struct witness {
@@ -149,22 +75,6 @@ struct OwnHandler : testing::Test {
     for (const int signo : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) install(signo);
   }
   void SetUp() override { seen = {}; }
-};
-
-struct bad_case {
-  const char* name;
-  const char* probed;
-  long (*run)();
-  int signo;
-  long answer;  // when mended
-};
-const bad_case bad_cases[] = {
-    {"copied load", entry(fault_load), [] { return fault_load(nullptr); }, SIGSEGV, 5},
-    {"copied divide", fault_divide_here, [] { return fault_divide(6, 0); }, SIGFPE, 6},
-    {"ud2", entry(fault_illegal), [] { return fault_illegal(); }, SIGILL, 7},
-    {"call *mem", fault_call_here, [] { return fault_call(nullptr); }, SIGSEGV, 42},
-    {"jmp *mem", fault_jump_here, [] { return fault_jump(nullptr); }, SIGSEGV, 42},
-    {"leave", fault_leave_here, [] { return fault_leave(nullptr); }, SIGSEGV, 9},
 };
 
 TEST_F(OwnHandler, SeesTheFaultAsIfThereWereNoProbe) {
@@ -358,73 +268,6 @@ TEST_F(OwnHandler, BusErrorsAreFaultsToo) {
   }
   munmap(behind_the_end, 4096);
   fclose(empty);
-}
-
-/// Nobody handles it: the process dies as it would have, of the right signal.
-struct DefaultAction : testing::Test {
-  static void SetUpTestSuite() {
-    for (const int signo : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) signal(signo, SIG_DFL);
-  }
-};
-
-TEST_F(DefaultAction, KillsWithTheRightSignal) {
-  for (const auto& one : bad_cases) {
-    for (const auto flags : {probe_flags::none, probe_flags::single_step}) {
-      const auto body = [&] {
-        static probe p{.at = at(one.probed),
-                       .pre_handler = just_count,
-                       .fault_handler = [](probe&, registers&, int) { return false; },
-                       .flags = flags};
-        if (register_probe(p)) return 1;
-        one.run();
-        return 2;
-      };
-      EXPECT_EQ(test::told(test::status_of_child(body)), test::killed_by(one.signo)) << one.name;
-    }
-  }
-}
-
-TEST_F(DefaultAction, KillsForFaultsWithoutProbesAndForSentSignals) {
-  for (const auto& one : bad_cases) {
-    const auto faults = [&] {
-      static probe p{.at = at(entry(fault_answer)), .pre_handler = just_count};
-      if (register_probe(p)) return 1;
-      one.run();
-      return 2;
-    };
-    EXPECT_EQ(test::told(test::status_of_child(faults)), test::killed_by(one.signo)) << one.name;
-    const auto sent = [&] {
-      static probe p{.at = at(entry(fault_answer)), .pre_handler = just_count};
-      if (register_probe(p)) return 1;
-      raise(one.signo);
-      return 2;
-    };
-    EXPECT_EQ(test::told(test::status_of_child(sent)), test::killed_by(one.signo)) << one.name;
-  }
-}
-
-TEST_F(DefaultAction, AnIgnoredSignalStaysIgnoredWhenSentAndKillsWhenRaisedByTheCpu) {
-  const auto body = [] {
-    signal(SIGSEGV, SIG_IGN);
-    static probe p{.at = at(entry(fault_load)), .pre_handler = just_count};
-    if (register_probe(p)) return 1;
-    kill(getpid(), SIGSEGV);
-    fault_load(nullptr);
-    return 2;
-  };
-  EXPECT_EQ(test::told(test::status_of_child(body)), test::killed_by(SIGSEGV));
-}
-
-TEST_F(DefaultAction, AOneShotHandlerRunsOnceThenTheDefaultActs) {
-  const auto body = [] {
-    install(SIGSEGV, SA_RESETHAND);
-    static probe p{.at = at(entry(fault_load)), .pre_handler = just_count};
-    if (register_probe(p)) return 1;
-    if (fault_load(nullptr) != 5 || seen.times != 1) return 2;
-    fault_load(nullptr);
-    return 3;
-  };
-  EXPECT_EQ(test::told(test::status_of_child(body)), test::killed_by(SIGSEGV));
 }
 
 }  // namespace
