@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <new>
+#include <unordered_set>
 
 #include "control/text_pass.hpp"
 #include "epoch/backoff.hpp"
@@ -101,6 +102,18 @@ bool registry::free_retired() noexcept {
   });
 }
 
+/// Only when no more than the table's own sites can lead into a slot.
+void registry::reclaim_code() noexcept {
+  if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty()) return;
+  try {
+    std::unordered_set<const site::slot*> in_use;
+    site::sites.for_each([&in_use](const site::site& at) { in_use.insert(at.code); });
+    slots_.reclaim_idle(in_use);
+  } catch (const std::bad_alloc&) {
+    // They stay, as they would if one of them were still in use.
+  }
+}
+
 errc registry::commit() noexcept {
   if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   const site::quiet no_handlers;
@@ -123,7 +136,9 @@ errc registry::commit() noexcept {
   site::table<site::chunk>::drop(chunk_tables);
   for (epoch::backoff patience;; patience.wait()) {
     const std::lock_guard guard{lock_};
-    if (free_retired()) return answer;
+    if (!free_retired()) continue;
+    reclaim_code();
+    return answer;
   }
 }
 

@@ -57,6 +57,16 @@ class registry {
 
   std::vector<entry> list();
 
+  /// For tests: how many slots may lie idle before they are reclaimed, and how many chunks of code there are.
+  void set_idle_bound(std::size_t slots) noexcept {
+    const std::lock_guard guard{lock_};
+    slots_.set_idle_bound(slots);
+  }
+  std::size_t code_chunks() noexcept {
+    const std::lock_guard guard{lock_};
+    return slots_.chunks();
+  }
+
   /// For looking names up outside of the members above. fork() waits for it, as for those: a thread that is
   /// inside the symbol tables or the loader at that moment is gone in the child, and its locks stay locked.
   std::mutex& lookups() noexcept { return lookups_; }
@@ -82,6 +92,7 @@ class registry {
   errc disarm(std::span<site::site* const> sites) noexcept;
   errc take_out_queued() noexcept;
   bool free_retired() noexcept;
+  void reclaim_code() noexcept;
 
   std::mutex commit_lock_;  // held across the grace period: taken first, never inside a handler
   std::mutex lookups_;      // never held together with the others but at fork

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "control/quiescence.hpp"
 #include "os/code_memory.hpp"
 
 namespace libprobe::control {
@@ -38,11 +39,28 @@ bool slot_store::add_chunk(std::uintptr_t near, std::uintptr_t reach) {
 site::chunk* slot_store::chunk_near(std::uintptr_t address, std::uintptr_t reach) {
   const auto usable = [&](const site::chunk* c) {
     const auto distance = c->base > address ? c->base - address : address - c->base;
-    return c->used + 2 <= site::slots_in_chunk && (reach == anywhere || distance < reach);
+    const bool room = !c->reclaimed.empty() || c->used + 2 <= site::slots_in_chunk;
+    return room && (reach == anywhere || distance < reach);
   };
   const auto found = std::find_if(chunks_.rbegin(), chunks_.rend(), usable);
   if (found != chunks_.rend()) return *found;
   return add_chunk(address, reach) ? chunks_.back() : nullptr;
+}
+
+/// Chooses the unit, a reclaimed one where a single one does, and writes the code as it must stand there.
+errc slot_store::emit(const arch::displaced& plan, fresh_slot& fresh) {
+  for (const bool reused : {true, false}) {
+    if (reused ? fresh.in->reclaimed.empty() : fresh.in->used + 2 > site::slots_in_chunk) continue;
+    fresh.reused = reused;
+    fresh.unit = reused ? fresh.in->reclaimed.back() : fresh.in->used;
+    fresh.content.code = fresh.in->base + fresh.unit * arch::slot_unit;
+    const auto layout = arch::emit(plan, fresh.content.address, fresh.content.code, fresh.code);
+    if (!layout) return layout.error();
+    if (reused && layout->units > 1) continue;
+    fresh.content.layout = *layout;
+    return errc::ok;
+  }
+  return errc::out_of_code_memory;
 }
 
 result<const site::slot*> slot_store::get(const arch::displaced& plan, std::uintptr_t address) {
@@ -56,18 +74,16 @@ result<const site::slot*> slot_store::get(const arch::displaced& plan, std::uint
     if (in == nullptr) continue;
     fresh_slot fresh;
     fresh.in = in;
-    fresh.unit = in->used;
     fresh.content.address = address;
-    fresh.content.code = in->base + in->used * arch::slot_unit;
-    const auto layout = arch::emit(plan, address, fresh.content.code, fresh.code);
-    if (!layout) {
-      why = layout.error();
-      continue;
-    }
-    fresh.content.layout = *layout;
     fresh.content.stepped = stepped;
+    why = emit(plan, fresh);
+    if (why != errc::ok) continue;
     fresh_.push_back(fresh);
-    in->used += layout->units;
+    if (fresh.reused) {
+      in->reclaimed.pop_back();
+    } else {
+      in->used += fresh.content.layout.units;
+    }
     return &in->slots[fresh.unit];
   }
   return why;
@@ -94,13 +110,51 @@ errc slot_store::write() {
   }
   // Nobody but control reads these tables.
   for (auto& known : known_) site::table<const site::slot>::drop(known.take_retired());
+  handed_out_ += fresh_.size();
   fresh_.clear();
   return errc::ok;
 }
 
 void slot_store::drop() noexcept {
-  for (const auto& f : fresh_) f.in->used -= f.content.layout.units;
+  for (const auto& f : fresh_) {
+    if (f.reused) {
+      f.in->reclaimed.push_back(static_cast<std::uint16_t>(f.unit));  // has the room it had before
+    } else {
+      f.in->used -= f.content.layout.units;
+    }
+  }
   fresh_.clear();
+}
+
+void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_use) {
+  // What names a slot: the slots' own records say where they lie, and must not count as holding it.
+  const auto own = [this](std::uintptr_t address, std::size_t) {
+    return std::any_of(chunks_.begin(), chunks_.end(), [address](const site::chunk* c) {
+      return address - reinterpret_cast<std::uintptr_t>(c) < sizeof *c;
+    });
+  };
+  std::unordered_set<const site::slot*> held;
+  const bool quiet = visit_held_words(own, [&held](std::uintptr_t word) {
+    if (const auto* slot = site::slot_at(word)) held.insert(slot);
+  });
+  std::size_t idle = 0;
+  for (auto* in : chunks_) {
+    if (quiet) in->reclaimed.reserve(in->used);
+    for (std::size_t unit = 0; unit < in->used; ++unit) {
+      auto& slot = in->slots[unit];
+      if (slot.code == 0 || in_use.contains(&slot)) continue;
+      ++idle;
+      if (!quiet || held.contains(&slot)) continue;
+      --idle;
+      --handed_out_;
+      auto& known = known_[slot.stepped];
+      if (known.find(slot.address) == &slot) known.erase(slot.address);
+      for (std::size_t i = 0; i < slot.layout.units; ++i)
+        in->reclaimed.push_back(static_cast<std::uint16_t>(unit + i));
+      slot = {};
+    }
+  }
+  next_attempt_ = idle + idle / 2;
 }
 
 }  // namespace libprobe::control

@@ -1,8 +1,10 @@
-// Hands out code slots, and remembers them for good.
+// Hands out code slots, and remembers them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <unordered_set>
 #include <vector>
 
 #include "os/text.hpp"
@@ -26,19 +28,37 @@ class slot_store {
 
   [[nodiscard]] std::size_t chunks() const noexcept { return chunks_.size(); }
 
+  /// Slots that are kept for the next probe at their address, though no site uses them now: 4 MiB of code.
+  static constexpr std::size_t idle_bound = 64 * 1024;
+
+  /// Past the bound: takes back the slots that are not `in_use` and that provably nobody is inside of. What
+  /// is not proven quiet is kept, and the next attempt waits until there are half as many again. A grace
+  /// period must have passed since a site used them. May take long; throws std::bad_alloc and has changed
+  /// nothing then.
+  void reclaim_idle(const std::unordered_set<const site::slot*>& in_use);
+  [[nodiscard]] bool past_bound(std::size_t in_use) const noexcept {
+    return handed_out_ > in_use + std::max(bound_, next_attempt_);
+  }
+  void set_idle_bound(std::size_t bound) noexcept { bound_ = bound; }
+
  private:
   struct fresh_slot {
     site::chunk* in;
     std::size_t unit;
     site::slot content;
+    bool reused = false;  // the unit was reclaimed before
     std::array<std::uint8_t, 2 * arch::slot_unit> code;
   };
 
+  static errc emit(const arch::displaced& plan, fresh_slot& fresh);
   site::chunk* chunk_near(std::uintptr_t address, std::uintptr_t reach);
   bool add_chunk(std::uintptr_t near, std::uintptr_t reach);
   [[nodiscard]] bool still_fits(const site::slot& known, const arch::displaced& plan) const;
 
   std::vector<site::chunk*> chunks_;
+  std::size_t handed_out_ = 0;
+  std::size_t next_attempt_ = 0;
+  std::size_t bound_ = idle_bound;
   // By address of the displaced instruction: slots for copies that run freely, and for those that are
   // stepped.
   site::table<const site::slot> known_[2];

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "arch/arch.hpp"
 #include "site/table.hpp"
@@ -27,7 +28,8 @@ inline constexpr std::size_t slots_in_chunk = chunk_size / arch::slot_unit;
 /// A run of slots in one mapping of executable memory; lives as long as the process.
 struct chunk {
   std::uintptr_t base = 0;
-  std::size_t used = 0;  // control only
+  std::size_t used = 0;                  // control only: units from here on have never been handed out
+  std::vector<std::uint16_t> reclaimed;  // control only: units that may be handed out again
   slot slots[slots_in_chunk];
 };
 
