@@ -1,4 +1,5 @@
-// One decoded x86-64 instruction: where its parts lie, by the encoding rules of the Intel SDM (vol. 2, chapter 2).
+// One decoded x86-64 instruction: where its parts lie, by the encoding rules of the Intel SDM (vol. 2,
+// chapter 2).
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,7 @@ struct instruction {
   bool repne;            // f2 (the last of f2, f3 wins)
   bool rep;              // f3
   std::uint8_t segment;  // 26 2e 36 3e 64 65, the last one; 0: none
-  std::uint8_t rex;      // 40..4f; 0: none. For VEX, EVEX, XOP: their R, X, B, W bits in the form of a REX byte
+  std::uint8_t rex;  // 40..4f; 0: none. For VEX, EVEX, XOP: their R, X, B, W bits in the form of a REX byte
 
   bool has_modrm;
   std::uint8_t modrm;
@@ -40,7 +41,7 @@ struct instruction {
   std::uint8_t displacement_offset;
   std::uint8_t immediate_size;  // bytes, all immediates together: 0, 1, 2, 3 (enter), 4, 8
   std::uint8_t immediate_offset;
-  bool rip_relative;         // mod 0, rm 5: the operand is at the next instruction's address + displacement
+  bool rip_relative;          // mod 0, rm 5: the operand is at the next instruction's address + displacement
   std::int64_t displacement;  // sign-extended (not scaled for EVEX disp8*N)
   std::int64_t immediate;     // sign-extended
 
@@ -55,8 +56,9 @@ struct instruction {
 /// errc::undecodable_instruction when they end too early or no rule gives a length. Allocates nothing.
 result<instruction> split(std::span<const std::uint8_t> bytes) noexcept;
 
-/// split(), and the instruction exists: Capstone knows it and agrees on the length, or it is one of the encodings
-/// newer than Capstone (EVEX, CET, ...) whose length the rules give. Any thread; allocates on first use per thread.
+/// split(), and the instruction exists: Capstone knows it and agrees on the length, or it is one of the
+/// encodings newer than Capstone (EVEX, CET, ...) whose length the rules give. Any thread; allocates on first
+/// use per thread.
 result<instruction> decode(std::span<const std::uint8_t> bytes) noexcept;
 
 }  // namespace libprobe::arch
