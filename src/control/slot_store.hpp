@@ -36,7 +36,7 @@ class slot_store {
 
   site::chunk* chunk_near(std::uintptr_t address, std::uintptr_t reach);
   bool add_chunk(std::uintptr_t near, std::uintptr_t reach);
-  [[nodiscard]] bool still_fits(const site::slot& known, const arch::displaced& plan) const;
+  static bool still_fits(const site::slot& known, const arch::displaced& plan);
 
   std::vector<site::chunk*> chunks_;
   // By address of the displaced instruction: slots for copies that run freely, and for those that are
