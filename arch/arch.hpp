@@ -38,7 +38,7 @@ bool is_branch(const displaced& what) noexcept;
 /// Writes the code for a copied instruction as it must stand at `slot` (`code` holds 2 * slot_unit bytes).
 /// Pure: the same address, bytes and slot always give the same code. errc::out_of_code_memory if the slot is
 /// out of reach of the instruction's operand and no scratch register can bridge it.
-result<slot_layout> emit(const displaced& what, std::uintptr_t address, std::uintptr_t slot,
+result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uintptr_t slot,
                          std::span<std::uint8_t> code) noexcept;
 
 // ---- hit: signal-safe, no allocation, no lock, no libc
@@ -55,7 +55,7 @@ bool is_single_step(const siginfo_t& info) noexcept;
 
 /// Does what the displaced instruction would have done, the instruction pointer included. False: it would
 /// have faulted on memory; then nothing has changed, and the fault handlers have seen the signal.
-bool emulate(const displaced& what, std::uintptr_t address, registers& regs) noexcept;
+bool emulate(const displaced& plan, std::uintptr_t address, registers& regs) noexcept;
 
 /// Arms and disarms the trap flag.
 void set_single_step(registers& regs, bool on) noexcept;
@@ -133,7 +133,7 @@ extern "C" {
 void libprobe_trap_entry(int, siginfo_t*, void*);
 void libprobe_restorer();
 /// In src/hit: called by libprobe_trap_entry.
-int libprobe_on_trap(int signo, siginfo_t* info, void* context);
+int libprobe_on_trap(int signo, siginfo_t* info, void* frame);
 /// In src/hit: called in ordinary context. A function is about to begin; regs.ip() is the word that was
 /// given. It goes on at regs.
 void libprobe_on_entry(libprobe::registers* regs, void* vectors);

@@ -32,6 +32,8 @@ int main() {
   libprobe::unregister_probe(injected);
   const bool after = load("/dev/null");
 
-  std::printf("before %d, during %d (another file %d), after %d\n", before, during, other, after);
+  const auto word = [](bool opened) { return opened ? "opened" : "failed"; };
+  std::printf("before: %s; during: %s, another file %s; after: %s\n", word(before), word(during), word(other),
+              word(after));
   return before && !during && other && after ? 0 : 1;
 }

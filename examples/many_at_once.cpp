@@ -24,7 +24,10 @@ int main() {
     libprobe::probe trial{.at = "libz.so.1:adler32_z+" + std::to_string(offset),
                           .pre_handler = only_count,
                           .flags = libprobe::probe_flags::disabled};
-    if (!libprobe::register_probe(trial)) probes.emplace_back(trial.at, only_count);
+    if (libprobe::register_probe(trial)) continue;
+    auto& p = probes.emplace_back();
+    p.at = trial.at;
+    p.pre_handler = only_count;
   }
 
   libprobe::batch all;

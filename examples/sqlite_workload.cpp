@@ -146,7 +146,9 @@ struct watched_code {
   explicit watched_code(const library::function& function)
       : what{function}, code{library::disassemble(function)} {
     for (const auto& one : code) {
-      probes.emplace_back(reinterpret_cast<const void*>(one.address), only_count);
+      auto& p = probes.emplace_back();
+      p.at = reinterpret_cast<const void*>(one.address);
+      p.pre_handler = only_count;
     }
   }
 

@@ -8,6 +8,8 @@ extern "C" {
 bool libprobe_guarded_load(std::uintptr_t from, std::uint64_t* to);
 extern const char libprobe_guarded_access[];
 extern const char libprobe_guarded_exit[];
+extern const char libprobe_guarded_stack_access[];
+extern const char libprobe_guarded_stack_exit[];
 }
 
 namespace libprobe::arch {
@@ -104,9 +106,15 @@ void set_single_step(registers& regs, bool on) noexcept {
 
 bool fix_guarded_load(ucontext_t& context) noexcept {
   auto& ip = context.uc_mcontext.gregs[REG_RIP];
-  if (ip != reinterpret_cast<greg_t>(libprobe_guarded_access)) return false;
-  ip = reinterpret_cast<greg_t>(libprobe_guarded_exit);
-  return true;
+  if (ip == reinterpret_cast<greg_t>(libprobe_guarded_access)) {
+    ip = reinterpret_cast<greg_t>(libprobe_guarded_exit);
+    return true;
+  }
+  if (ip == reinterpret_cast<greg_t>(libprobe_guarded_stack_access)) {
+    ip = reinterpret_cast<greg_t>(libprobe_guarded_stack_exit);
+    return true;
+  }
+  return false;
 }
 
 bool guarded_load(std::uintptr_t from, std::uint64_t& to) noexcept {

@@ -21,6 +21,27 @@ std::uint8_t second_source(const instruction& what) noexcept {
   return (~what.bytes[what.opcode_offset - back] >> 3) & 15U;
 }
 
+/// True if ModRM.reg may name a general register: not a vector or x87 register, not a part of the opcode.
+/// Intel SDM vol. 2, appendix A.
+bool names_general_register(const instruction& what) noexcept {
+  const unsigned op = what.opcode;
+  const bool converts = op == 0x2c || op == 0x2d || op == 0x78 || op == 0x79;  // cvtss2si and its like
+  if (what.encoding != instruction::form::legacy)
+    return (what.map >= instruction::map_0f38 && op >= 0xf0) ||
+           (what.map != instruction::map_0f38 && converts);
+  switch (what.map) {
+    case instruction::one_byte:
+      return !((op >= 0x80 && op <= 0x83) || op == 0xc0 || op == 0xc1 || op == 0xc6 || op == 0xc7 ||
+               (op >= 0xd0 && op <= 0xdf) || op == 0xf6 || op == 0xf7 || op >= 0xfe);
+    case instruction::map_0f:
+      return converts ||
+             !((op >= 0x10 && op <= 0x18) || (op >= 0x28 && op <= 0x2f) || (op >= 0x51 && op <= 0x7f) ||
+               op == 0xba || op == 0xc2 || op == 0xc4 || op == 0xc6 || (op >= 0xd0 && op <= 0xfe));
+    default:
+      return what.map == instruction::map_0f38 && op >= 0xf0;
+  }
+}
+
 /// A register that stands in for rip as the operand's base. None of them is an implicit operand of an
 /// instruction that also has a memory operand, and at most two can be named by one instruction.
 std::uint8_t scratch_register(const instruction& what) noexcept {
@@ -31,8 +52,8 @@ std::uint8_t scratch_register(const instruction& what) noexcept {
     if (what.opcode == 0x8f || (what.opcode == 0xff && group == 6))
       return displaced::no_register;  // pop, push
   }
-  const bool may_be_general = legacy || what.map == instruction::map_0f38;
-  if (may_be_general && (what.reg() == rsp || second_source(what) == rsp)) return displaced::no_register;
+  if (names_general_register(what) && (what.reg() == rsp || second_source(what) == rsp))
+    return displaced::no_register;
   for (const auto candidate : {rsi, rdi, rbp}) {
     if (candidate != what.reg() && candidate != second_source(what)) return candidate;
   }

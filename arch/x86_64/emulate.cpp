@@ -1,6 +1,8 @@
 // Does what a displaced instruction would have done, on the saved registers. Part of the hit path.
 #include "arch/arch.hpp"
 
+extern "C" bool libprobe_guarded_stack_load(std::uintptr_t from, std::uint64_t* to);
+
 namespace libprobe::arch {
 
 namespace {
@@ -63,8 +65,8 @@ std::uint64_t arithmetic_in(operation what, std::uint64_t left, std::uint64_t ri
   template <>                                                                                                \
   std::uint64_t arithmetic_in<type>(operation what, std::uint64_t left, std::uint64_t right,                 \
                                     std::uint64_t & flags) noexcept {                                        \
-    type a = static_cast<type>(left);                                                                        \
-    const type b = static_cast<type>(right);                                                                 \
+    auto a = static_cast<type>(left);                                                                        \
+    const auto b = static_cast<type>(right);                                                                 \
     std::uint32_t ax = 0;                                                                                    \
     switch (what) {                                                                                          \
       case operation::add_:                                                                                  \
@@ -141,6 +143,16 @@ std::uint64_t fs_base() noexcept {
   std::uint64_t base = 0;
   asm("movq %%fs:0, %0" : "=r"(base));
   return base;
+}
+
+/// The pointer behind an indirect call or jump. Based on rsp or rbp it is read through the stack segment,
+/// where another exception tells of a non-canonical address.
+bool load_pointer(const displaced& plan, const registers& regs, std::uint64_t& to) noexcept {
+  const auto from = effective_address(plan, regs);
+  if (plan.through_fs) return guarded_load(from + fs_base(), to);
+  constexpr std::uint8_t rsp = 4, rbp = 5;
+  return plan.base == rsp || plan.base == rbp ? libprobe_guarded_stack_load(from, &to)
+                                              : guarded_load(from, to);
 }
 
 /// Intel SDM vol. 1, appendix B: pairs of condition and negation.
@@ -234,7 +246,7 @@ bool emulate(const displaced& plan, std::uintptr_t address, registers& regs) noe
       regs.rflags = (regs.rflags & ~popf_flags) | (word & popf_flags);
       break;
     case operation::leave:
-      if (!guarded_load(regs.rbp, word)) return false;
+      if (!libprobe_guarded_stack_load(regs.rbp, &word)) return false;
       regs.rsp = regs.rbp + sizeof word;
       regs.rbp = word;
       break;
@@ -285,8 +297,7 @@ bool emulate(const displaced& plan, std::uintptr_t address, registers& regs) noe
       break;
     case operation::call_memory:
     case operation::jump_memory:
-      if (!guarded_load(effective_address(plan, regs) + (plan.through_fs ? fs_base() : 0), to)) return false;
-      if (!can_go(to)) return false;
+      if (!load_pointer(plan, regs, to) || !can_go(to)) return false;
       if (plan.what == operation::call_memory) push(regs, next);
       break;
     case operation::ret:

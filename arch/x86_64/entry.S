@@ -112,6 +112,41 @@ libprobe_guarded_exit:
         .cfi_endproc
         .size libprobe_guarded_load, .-libprobe_guarded_load
 
+// The same through the stack segment, as operands based on rsp and rbp are: an address that no page can have raises
+// #SS there, not #GP.
+        .p2align 4
+        .globl libprobe_guarded_stack_load
+        .hidden libprobe_guarded_stack_load
+        .type libprobe_guarded_stack_load, @function
+libprobe_guarded_stack_load:
+        .cfi_startproc
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbp, 0
+        movq    %rdi, %rbp
+        .globl libprobe_guarded_stack_access
+        .hidden libprobe_guarded_stack_access
+libprobe_guarded_stack_access:
+        movq    (%rbp), %rax
+        movq    %rax, (%rsi)
+        movl    $1, %eax
+        popq    %rbp
+        .cfi_remember_state
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbp
+        ret
+        .cfi_restore_state
+        .globl libprobe_guarded_stack_exit
+        .hidden libprobe_guarded_stack_exit
+libprobe_guarded_stack_exit:
+        xorl    %eax, %eax
+        popq    %rbp
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbp
+        ret
+        .cfi_endproc
+        .size libprobe_guarded_stack_load, .-libprobe_guarded_stack_load
+
 // The signal frame's return address. Unwinders (libgcc, libunwind, gdb) know a signal frame by these very bytes, and
 // look one byte before the return address for unwind data, so a byte that has none comes first.
         .p2align 4

@@ -75,8 +75,10 @@ inline constexpr layout map_0f = rows(
 // so f is an instruction to which these prefixes are no part of the opcode. 00: none, or a group below.
 struct existence {
   std::array<std::uint8_t, 256> of;
-  constexpr std::uint8_t memory(std::uint8_t opcode) const noexcept { return of[opcode] >> 4; }
-  constexpr std::uint8_t registers(std::uint8_t opcode) const noexcept { return of[opcode] & 15; }
+  [[nodiscard]] constexpr std::uint8_t memory(std::uint8_t opcode) const noexcept { return of[opcode] >> 4; }
+  [[nodiscard]] constexpr std::uint8_t registers(std::uint8_t opcode) const noexcept {
+    return of[opcode] & 15;
+  }
 };
 
 consteval std::uint8_t digit(char c) { return static_cast<std::uint8_t>(c <= '9' ? c - '0' : c - 'a' + 10); }

@@ -184,11 +184,10 @@ bool is_refused(const instruction& what) noexcept {
       return what.modrm == 0xf8;  // xbegin: its abort target is relative, and a trap aborts
     case 0xca:
     case 0xcb:
-    case 0xcf:
-      return true;  // far returns, iret
+    case 0xcf:  // far returns, iret
     case 0xcc:
-    case 0xf1:
-      return true;  // int3, int1: somebody else's breakpoint
+    case 0xf1:  // int3, int1: somebody else's breakpoint
+      return true;
     case 0xcd:
       return what.immediate != static_cast<std::int8_t>(0x80);
     case 0xff:

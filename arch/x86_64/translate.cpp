@@ -16,7 +16,8 @@ bool translate(const slot_layout& layout, std::uintptr_t address, std::size_t of
   if (layout.scratch != displaced::no_register) {
     // Between the push of the scratch register and its pop the stack pointer is down by the red zone and one
     // word.
-    constexpr std::size_t pushed = 6, lowered = 5;
+    constexpr std::size_t pushed = 6;
+    constexpr std::size_t lowered = 5;
     const std::size_t popped = std::size_t{layout.body} + layout.length + 1;
     constexpr std::uint64_t registers::*const scratch[] = {&registers::rbp, &registers::rsi, &registers::rdi};
     if (inside >= pushed && inside < popped) {

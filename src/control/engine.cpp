@@ -8,7 +8,7 @@
 #include "site/previous.hpp"
 
 // In src/hit; known here by name only, as the kernel knows it.
-extern "C" void libprobe_on_fault(int signo, siginfo_t* info, void* context);
+extern "C" void libprobe_on_fault(int signo, siginfo_t* info, void* frame);
 
 namespace libprobe::control {
 

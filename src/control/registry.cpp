@@ -44,7 +44,7 @@ site::attachment* get(const std::atomic<void*>& handle) noexcept {
 registry& registry::instance() noexcept {
   // Never destroyed: probes of static storage duration come here from their destructors.
   alignas(registry) static std::byte storage[sizeof(registry)];
-  static registry* const one = new (storage) registry;
+  static auto* const one = new (storage) registry;
   return *one;
 }
 

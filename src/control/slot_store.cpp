@@ -16,7 +16,7 @@ constexpr std::uintptr_t anywhere = 0;
 
 }  // namespace
 
-bool slot_store::still_fits(const site::slot& known, const arch::displaced& plan) const {
+bool slot_store::still_fits(const site::slot& known, const arch::displaced& plan) {
   std::array<std::uint8_t, 2 * arch::slot_unit> code;
   const auto layout = arch::emit(plan, known.address, known.code, code);
   if (!layout || layout->units != known.layout.units) return false;

@@ -53,7 +53,7 @@ class slot_store {
   static errc emit(const arch::displaced& plan, fresh_slot& fresh);
   site::chunk* chunk_near(std::uintptr_t address, std::uintptr_t reach);
   bool add_chunk(std::uintptr_t near, std::uintptr_t reach);
-  [[nodiscard]] bool still_fits(const site::slot& known, const arch::displaced& plan) const;
+  static bool still_fits(const site::slot& known, const arch::displaced& plan);
 
   std::vector<site::chunk*> chunks_;
   std::size_t handed_out_ = 0;

@@ -18,4 +18,4 @@ void pass_on(int signo, siginfo_t& info, ucontext_t& context, std::uintptr_t bre
 
 }  // namespace libprobe::hit
 
-extern "C" void libprobe_on_fault(int signo, siginfo_t* info, void* context);
+extern "C" void libprobe_on_fault(int signo, siginfo_t* info, void* frame);

@@ -35,13 +35,13 @@ class process_memory {
   process_memory(const process_memory&) = delete;
   process_memory& operator=(const process_memory&) = delete;
 
-  bool read(std::uintptr_t from, std::span<std::uint8_t> to) const noexcept {
+  [[nodiscard]] bool read(std::uintptr_t from, std::span<std::uint8_t> to) const noexcept {
     return file_ < 0 ? read_memory(from, to)
                      : pread(file_, to.data(), to.size(), static_cast<off_t>(from)) ==
                            static_cast<ssize_t>(to.size());
   }
 
-  write_result write(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
+  [[nodiscard]] write_result write(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
     const auto refuse = write_refusal.load(std::memory_order_relaxed);
     if (refuse != nullptr && refuse(to & ~(page_size - 1))) return write_result::refused;
     if (file_ >= 0) {

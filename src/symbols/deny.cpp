@@ -14,8 +14,10 @@
 
 extern "C" {
 // Set by the linker around the section that holds libprobe's own code; null where there is no such section.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 [[gnu::weak, gnu::visibility("hidden")]] extern const char __start_libprobe_text[];
 [[gnu::weak, gnu::visibility("hidden")]] extern const char __stop_libprobe_text[];
+// NOLINTEND(bugprone-reserved-identifier)
 }
 
 namespace libprobe::symbols {

@@ -1,7 +1,4 @@
 // Where functions start and end, and what addresses are called.
-#define UNW_LOCAL_ONLY
-#include <libunwind.h>
-
 #include <algorithm>
 
 #include "os/maps.hpp"
@@ -9,18 +6,9 @@
 #include "symbols/modules.hpp"
 #include "symbols/symbol_table.hpp"
 #include "symbols/symbols.hpp"
+#include "symbols/unwind_table.hpp"
 
 namespace libprobe::symbols {
-namespace {
-
-std::optional<extent> by_unwind_table(std::uintptr_t address) {
-  unw_proc_info_t info;
-  if (unw_get_proc_info_by_ip(unw_local_addr_space, address, &info, nullptr) != 0) return std::nullopt;
-  if (address < info.start_ip || address >= info.end_ip) return std::nullopt;
-  return extent{info.start_ip, info.end_ip};
-}
-
-}  // namespace
 
 std::optional<extent> function_at(std::uintptr_t address) {
   const auto now = current_modules();

@@ -8,6 +8,7 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <iterator>
 #include <utility>
 
@@ -86,14 +87,35 @@ struct listing {
 
 load_counts counts_in(const dl_phdr_info& info) { return {info.dlpi_adds, info.dlpi_subs}; }
 
+// dl_iterate_phdr() is C: an exception that left its callback would end the process.
+template <class Visit>
+int for_each_loaded(const Visit& visit) {
+  struct {
+    const Visit& visit;
+    std::exception_ptr failure;
+  } call{visit, nullptr};
+  const int answer = ::dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t /*size*/, void* context) {
+        auto& self = *static_cast<decltype(call)*>(context);
+        try {
+          return self.visit(*info);
+        } catch (...) {
+          self.failure = std::current_exception();
+          return -1;
+        }
+      },
+      &call);
+  if (call.failure) std::rethrow_exception(call.failure);
+  return answer;
+}
+
 // What must be read from the modules' memory is read here, under the loader's lock; files wait until after
 // it.
-int list_module(dl_phdr_info* info, std::size_t, void* context) {
-  auto& list = *static_cast<listing*>(context);
-  list.counts = counts_in(*info);
+int list_module(const dl_phdr_info& info, listing& list) {
+  list.counts = counts_in(info);
   auto one = std::make_shared<module>();
-  one->bias = info->dlpi_addr;
-  one->headers = {info->dlpi_phdr, info->dlpi_phnum};
+  one->bias = info.dlpi_addr;
+  one->headers = {info.dlpi_phdr, info.dlpi_phnum};
   one->segments = segments_of(one->bias, one->headers);
   if (one->segments.empty()) return 0;
   one->build_id = build_id_of(one->bias, one->headers);
@@ -106,7 +128,7 @@ int list_module(dl_phdr_info* info, std::size_t, void* context) {
     one->what = module::kind::program;
     one->path = own_executable;
   } else {
-    one->path = info->dlpi_name != nullptr ? info->dlpi_name : "";
+    one->path = info.dlpi_name != nullptr ? info.dlpi_name : "";
     one->file_name = without_folders(one->path);
   }
   list.modules.push_back(std::move(one));
@@ -137,7 +159,7 @@ bool is_same(const module& before, const module& now, bool nothing_removed) {
 
 std::shared_ptr<const snapshot> take_snapshot(const snapshot* before) {
   listing list;
-  ::dl_iterate_phdr(list_module, &list);
+  for_each_loaded([&list](const dl_phdr_info& info) { return list_module(info, list); });
   auto now = std::make_shared<snapshot>();
   now->counts = list.counts;
   const bool nothing_removed = before != nullptr && before->counts.removed == now->counts.removed;
@@ -168,11 +190,6 @@ cache& the_cache() {
   static cache& only = *new cache;
   return only;
 }
-
-struct pinned {
-  const module& which;
-  const std::function<void()>& action;
-};
 
 }  // namespace
 
@@ -236,15 +253,11 @@ std::shared_ptr<const snapshot> current_modules() {
 }
 
 bool while_loaded(const module& which, const std::function<void()>& action) {
-  pinned request{which, action};
-  return ::dl_iterate_phdr(
-             [](dl_phdr_info* info, std::size_t, void* context) {
-               const auto& [wanted, run] = *static_cast<pinned*>(context);
-               if (info->dlpi_addr != wanted.bias || info->dlpi_phdr != wanted.headers.data()) return 0;
-               run();
-               return 1;
-             },
-             &request) == 1;
+  return for_each_loaded([&](const dl_phdr_info& info) {
+           if (info.dlpi_addr != which.bias || info.dlpi_phdr != which.headers.data()) return 0;
+           action();
+           return 1;
+         }) == 1;
 }
 
 }  // namespace libprobe::symbols

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <span>
 
 namespace libprobe::symbols {
 namespace {
@@ -26,6 +27,13 @@ void each_identifier(std::string_view mangled, Visit visit) {
     }
     if (length != 0 && length <= mangled.size() - at) visit(mangled.substr(at, length));
   }
+}
+
+// Those whose projection equals the key, in a vector that is sorted by it.
+template <class T, class Key, class Projection>
+std::span<const T> all_with(const std::vector<T>& sorted, const Key& key, Projection projection) {
+  const auto first = std::ranges::lower_bound(sorted, key, {}, projection);
+  return {first, std::ranges::upper_bound(first, sorted.end(), key, {}, projection)};
 }
 
 constexpr auto by_hash = [](const auto& entry) { return entry.first; };
@@ -75,14 +83,13 @@ symbol_table::unsized symbol_table::unsized_before(std::uintptr_t address) const
 
 std::vector<const symbol*> symbol_table::starting_at(std::uintptr_t address) const {
   std::vector<const symbol*> found;
-  for (const symbol& one : std::ranges::equal_range(symbols_, address, {}, &symbol::start))
-    found.push_back(&one);
+  for (const symbol& one : all_with(symbols_, address, &symbol::start)) found.push_back(&one);
   return found;
 }
 
 std::vector<const symbol*> symbol_table::named(std::string_view name) const {
   std::vector<const symbol*> found;
-  for (const auto& [hash, number] : std::ranges::equal_range(names(), hash_of(name), {}, by_hash)) {
+  for (const auto& [hash, number] : all_with(names(), hash_of(name), by_hash)) {
     if (symbols_[number].name == name) found.push_back(&symbols_[number]);
   }
   return found;
@@ -96,8 +103,7 @@ std::vector<const symbol*> symbol_table::mangled_with(std::string_view identifie
     }
     return found;
   }
-  for (const auto& [hash, number] :
-       std::ranges::equal_range(identifiers(), hash_of(identifier), {}, by_hash)) {
+  for (const auto& [hash, number] : all_with(identifiers(), hash_of(identifier), by_hash)) {
     found.push_back(&symbols_[number]);
   }
   return found;

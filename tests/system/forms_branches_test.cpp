@@ -253,6 +253,13 @@ TEST_F(Branches, FromNowhere) {
     for (const bytes& code : {bytes{0xff, 0x20}, bytes{0xff, 0x10}, bytes{0x41, 0xff, 0x20}}) {
       for (auto& t : add("from nowhere", code, 2).trials) t.in.gpr[rax] = t.in.gpr[r8] = operand;
     }
+    for (const bytes& code : {bytes{0xff, 0x65, 0x00}, bytes{0xff, 0x55, 0x08}, bytes{0xff, 0x54, 0x05, 0x00},
+                              bytes{0xff, 0x54, 0x28, 0x00}, bytes{0xff, 0x14, 0x2c}}) {
+      for (auto& t : add("from nowhere", code, 2).trials) {
+        t.in.gpr[rbp] = operand;
+        t.in.gpr[rax] = operand / 2;
+      }
+    }
   }
   const auto sum = run("from nowhere");
   EXPECT_EQ(sum.faults, sum.runs);
