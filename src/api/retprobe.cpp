@@ -1,12 +1,27 @@
 // The retprobe: a pool of instances, and handlers at both ends of a call.
 #include <libprobe/batch.hpp>
 #include <libprobe/retprobe.hpp>
+#include <new>
 #include <thread>
 
 #include "api/place.hpp"
 #include "api/retprobe_hooks.hpp"
 
 namespace libprobe {
+
+void api::retprobe_attachment::reserve(std::size_t maxactive, std::size_t data_size) {
+  const auto zeroed = [](std::size_t count, std::size_t size) {
+    block made{std::calloc(count, size)};
+    if (made == nullptr) throw std::bad_alloc{};
+    return made;
+  };
+  constexpr std::size_t alignment = alignof(std::max_align_t);
+  stride = (sizeof(retprobe_instance) + data_size + alignment - 1) / alignment * alignment;
+  links = zeroed(maxactive, sizeof(std::atomic<std::uint32_t>));
+  instances = zeroed(maxactive, stride);
+  memory = static_cast<std::byte*>(instances.get());
+  free.adopt(static_cast<std::atomic<std::uint32_t>*>(links.get()), static_cast<std::uint32_t>(maxactive));
+}
 
 namespace {
 
@@ -42,6 +57,7 @@ result<api::wish> api::wish_for(retprobe& p) {
   a->reserve(p.maxactive != 0 ? p.maxactive : default_maxactive(), p.data_size);
   wish.need.code = true;
   wish.need.entry = true;
+  wish.need.follow = true;
   return wish;
 }
 

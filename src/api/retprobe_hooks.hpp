@@ -1,8 +1,9 @@
 // The hooks at both ends of a followed call. Their code is part of the hit path.
 #pragma once
 
+#include <cstdlib>
 #include <libprobe/retprobe.hpp>
-#include <vector>
+#include <memory>
 
 #include "site/instances.hpp"
 
@@ -14,20 +15,17 @@ struct retprobe_attachment : site::instance_pool {
   void (*return_handler)(retprobe_instance&, registers&) = nullptr;
   void (*unwind_handler)(retprobe_instance&) = nullptr;
 
-  /// Control side; throws std::bad_alloc.
-  void reserve(std::size_t maxactive, std::size_t data_size) {
-    constexpr std::size_t alignment = alignof(std::max_align_t);
-    stride = (sizeof(retprobe_instance) + data_size + alignment - 1) / alignment * alignment;
-    storage = std::vector<std::max_align_t>(stride / alignment * maxactive);
-    links = std::vector<std::atomic<std::uint32_t>>(maxactive);
-    memory = reinterpret_cast<std::byte*>(storage.data());
-    count = maxactive;
-    free.adopt(links.data());
-    for (auto number = static_cast<std::uint32_t>(maxactive); number > 0; --number) free.give(number - 1);
-  }
+  /// Control side; throws std::bad_alloc. The memory is zero, and the system's until it is used.
+  void reserve(std::size_t maxactive, std::size_t data_size);
 
-  std::vector<std::max_align_t> storage;
-  std::vector<std::atomic<std::uint32_t>> links;
+ private:
+  struct deallocate {
+    void operator()(void* memory) const noexcept { std::free(memory); }
+  };
+  using block = std::unique_ptr<void, deallocate>;
+
+  block instances;
+  block links;
 };
 
 site::step retprobe_before(site::attachment& a, site::hit& hit);

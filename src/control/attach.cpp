@@ -69,10 +69,16 @@ errc registry::plan(std::span<request> requests, std::vector<std::unique_ptr<sit
       whole.step = whole.step || requests[last].step;
       whole.code = whole.code || requests[last].code;
       whole.entry = whole.entry || requests[last].entry;
+      whole.follow = whole.follow || requests[last].follow;
     }
     if (whole.entry && !functions_.is_entry(whole.address)) {
       detail = fmt::format("{:#x} is not a function's first instruction", whole.address);
       return errc::not_function_entry;
+    }
+    if (whole.follow && !symbols::may_be_followed(whole.address)) {
+      detail = fmt::format("{:#x} ({}) returns in ways that cannot be followed", whole.address,
+                           symbols::describe(whole.address).symbol);
+      return errc::denied_address;
     }
     const site::site* known = site::sites.find(whole.address);
     if (known == nullptr || must_replan(*known, whole)) {

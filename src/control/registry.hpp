@@ -20,9 +20,10 @@ struct request {
   site::attachment* what = nullptr;
   std::atomic<void*>* handle = nullptr;  // in the user's object: set to `what` when it is placed
   std::uintptr_t address = 0;
-  bool step = false;   // by the trap flag
-  bool code = false;   // the displaced instruction must be able to run in a slot
-  bool entry = false;  // only at a function's first instruction
+  bool step = false;    // by the trap flag
+  bool code = false;    // the displaced instruction must be able to run in a slot
+  bool entry = false;   // only at a function's first instruction
+  bool follow = false;  // its return address will be changed
 };
 
 /// What list_probes() shows, gathered under the lock.

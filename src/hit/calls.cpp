@@ -9,17 +9,13 @@ namespace libprobe::hit {
 namespace {
 
 constinit std::atomic<std::uint32_t> next_free[arch::return_slot_count]{};
-constinit site::free_list free_calls{next_free};
-constinit std::atomic<std::uint32_t> never_used{0};  // records from here on have not been handed out yet
+constinit site::free_list free_calls{next_free, arch::return_slot_count};
 
 std::uint32_t take_number() noexcept {
-  const auto again = free_calls.take();
-  if (again != site::free_list::none) return again;
-  while (never_used.load(std::memory_order_relaxed) < arch::return_slot_count) {
-    const auto number = never_used.fetch_add(1, std::memory_order_relaxed);
-    if (number < arch::return_slot_count && arch::is_return_slot(number)) return number;
+  for (;;) {
+    const auto number = free_calls.take();
+    if (number == site::free_list::none || arch::is_return_slot(number)) return number;
   }
-  return site::free_list::none;
 }
 
 void free_call(site::followed_call& call) noexcept {

@@ -7,25 +7,29 @@
 
 namespace libprobe::site {
 
-/// Numbers below `size`, each handed out once until it is given back. The head carries a count of changes, so
-/// that a number which went and came back in between is noticed. `next` is the caller's memory, one word a
-/// number.
+/// Numbers below `size`, each handed out once until it is given back; those that never were are taken last,
+/// so that what belongs to them is touched late. The head carries a count of changes, so that a number which
+/// went and came back in between is noticed. `next` is the caller's memory, one word a number.
 class free_list {
  public:
   static constexpr std::uint32_t none = 0xffffffff;
 
   constexpr free_list() = default;
-  constexpr explicit free_list(std::atomic<std::uint32_t>* next) noexcept : next_{next} {}
+  constexpr free_list(std::atomic<std::uint32_t>* next, std::uint32_t size) noexcept
+      : next_{next}, size_{size} {}
 
   /// Before first use.
-  void adopt(std::atomic<std::uint32_t>* next) noexcept { next_ = next; }
+  void adopt(std::atomic<std::uint32_t>* next, std::uint32_t size) noexcept {
+    next_ = next;
+    size_ = size;
+  }
 
   /// Signal-safe, any thread. `none` when empty.
   std::uint32_t take() noexcept {
     auto head = head_.load(std::memory_order_acquire);
     for (;;) {
       const auto top = static_cast<std::uint32_t>(head);
-      if (top == none) return none;
+      if (top == none) return take_fresh();
       const auto below = next_[top].load(std::memory_order_relaxed);
       if (head_.compare_exchange_weak(head, with(head, below), std::memory_order_acquire,
                                       std::memory_order_acquire)) {
@@ -43,12 +47,20 @@ class free_list {
   }
 
  private:
+  std::uint32_t take_fresh() noexcept {
+    auto number = fresh_.load(std::memory_order_relaxed);
+    while (number < size_ && !fresh_.compare_exchange_weak(number, number + 1, std::memory_order_relaxed)) {
+    }
+    return number < size_ ? number : none;
+  }
   static std::uint64_t with(std::uint64_t old, std::uint32_t top) noexcept {
     return (((old >> 32) + 1) << 32) | top;
   }
 
   std::atomic<std::uint64_t> head_{none};
+  std::atomic<std::uint32_t> fresh_{0};
   std::atomic<std::uint32_t>* next_ = nullptr;
+  std::uint32_t size_ = 0;
 };
 
 }  // namespace libprobe::site

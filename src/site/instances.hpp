@@ -13,7 +13,6 @@ struct instance_pool : attachment {
   void (*returned)(instance_pool&, retprobe_instance&, registers&) = nullptr;
   void (*abandoned)(instance_pool&, retprobe_instance&) = nullptr;  // null: nobody wants to know
   std::size_t stride = 0;                                           // bytes from instance to instance
-  std::size_t count = 0;
   std::byte* memory = nullptr;  // allocated with the pool
   free_list free;
   std::atomic<std::uint32_t> active{0};

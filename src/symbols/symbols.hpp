@@ -38,6 +38,10 @@ bool in_module(std::uintptr_t address);
 /// The symbol that covers the address, for people to read. Its name resolves to the same function again.
 description describe(std::uintptr_t address);
 
+/// False for the functions whose return address means more than where they return to: those that return twice
+/// (setjmp, getcontext, vfork), and the dynamic linker's entry points that were never called.
+bool may_be_followed(std::uintptr_t address);
+
 /// errc::ok where a probe may be placed, else not_executable or denied_address: libprobe's own text, what its
 /// hit path calls, the vDSO, signal-return stubs, restartable sequences, shared file mappings.
 errc probeable(std::uintptr_t address);
