@@ -45,7 +45,7 @@ struct retprobe {
   void (*handler)(retprobe_instance&, registers&) = nullptr;
   int (*entry_handler)(retprobe_instance&, registers&) = nullptr;  ///< non-zero: leave this call alone
   std::size_t maxactive =
-      0;  ///< calls followed at once, further ones count in nmissed(); 0: 64 for each CPU, 1024 at least
+      0;  ///< calls followed at once, further ones count in nmissed(); 0: 64 for each CPU, 256 at least
   std::size_t data_size = 0;  ///< bytes per call, see retprobe_instance::data()
   /// The call ended without returning: by an exception, pthread_exit or cancellation (called while the stack
   /// is unwound), or by longjmp (called when it is noticed, at the next hit of a retprobe in that thread).

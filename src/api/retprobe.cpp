@@ -36,7 +36,7 @@ bool release(site::attachment& base) noexcept {
 }
 
 std::size_t default_maxactive() noexcept {
-  constexpr std::size_t least = 1024, each_cpu = 64;
+  constexpr std::size_t least = 256, each_cpu = 64;
   return std::max<std::size_t>(least, each_cpu * std::thread::hardware_concurrency());
 }
 
