@@ -187,7 +187,10 @@ TEST_F(Epoch, RecordsOfThousandsOfShortThreadsAreUsedAgain) {
 
 TEST_F(Epoch, AThreadThatDiedInASectionDoesNotBlock) {
   for (int i = 0; i < 20; ++i) {
-    std::thread{[] { new section; }}.join();  // never left
+    std::thread{[] {
+      alignas(section) std::byte place[sizeof(section)];
+      new (place) section;  // never left
+    }}.join();
   }
   synchronize();
   std::thread{[] { const section section; }}.join();
