@@ -102,6 +102,31 @@ TEST(Removal, ARefusedRegistrationOfAQueuedProbeLeavesItRemoved) {
   EXPECT_EQ(address_of(p), test::code_of(&subject));
 }
 
+TEST(Removal, WhatHandlersWroteIsSeenAfterwards) {
+  // Plainly written, and freed: a removal orders all that handlers did before all that comes after it.
+  for (int round = 0; round < 200; ++round) {
+    auto written = std::make_unique<std::uint64_t>(0);
+    std::atomic<bool> stop{false};
+    std::thread hitting{[&stop] {
+      while (!stop.load(std::memory_order_relaxed)) subject(1);
+    }};
+    probe p{.at = &subject,
+            .pre_handler =
+                [](probe& self, registers&) {
+                  ++*static_cast<std::uint64_t*>(self.context);
+                  return 0;
+                },
+            .context = written.get()};
+    ASSERT_FALSE(register_probe(p));
+    while (hits(p) < 10) std::this_thread::yield();
+    unregister_probe(p);
+    EXPECT_EQ(*written, hits(p));
+    written.reset();
+    stop.store(true, std::memory_order_relaxed);
+    hitting.join();
+  }
+}
+
 TEST(Destruction, OfARegisteredProbeRemovesIt) {
   const auto before = text();
   {

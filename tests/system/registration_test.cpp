@@ -370,8 +370,8 @@ TEST_F(WriteRefusal, EnableAndDisableLeaveTheProbeAsItWas) {
   EXPECT_FALSE(disable_probe(p[0]));
 }
 
-/// As another tool would: without telling libprobe.
-void patch(void* where, std::uint8_t byte) {
+/// As another tool would: without telling libprobe, nor the thread sanitizer, which knows no writable text.
+[[gnu::no_sanitize("thread")]] void patch(void* where, std::uint8_t byte) {
   auto* page = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(where) & ~std::uintptr_t{4095});
   ASSERT_EQ(mprotect(page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
   *static_cast<volatile std::uint8_t*>(where) = byte;

@@ -1,0 +1,106 @@
+"""Shows the benchmarks' figures beside their goals.
+
+usage: summary.py RESULT.json...
+"""
+import json
+import statistics
+import sys
+
+
+def read(paths):
+    """Benchmark name -> repetitions, as Google Benchmark wrote them."""
+    runs = {}
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            for run in json.load(file)["benchmarks"]:
+                if run["run_type"] == "iteration":
+                    runs.setdefault(run["run_name"].removesuffix("/repeats:5").removesuffix("/iterations:1"), []).append(run)
+    return runs
+
+
+class Figures:
+    def __init__(self, runs):
+        self.runs = runs
+
+    def median(self, name, field="cpu_time"):
+        """None if the benchmark did not run, or was refused by the machine."""
+        values = [run[field] for run in self.runs.get(name, []) if not run.get("error_occurred") and field in run]
+        return statistics.median(values) if values else None
+
+    def ratio(self, above, below, field="cpu_time"):
+        upper, lower = self.median(above, field), self.median(below, field)
+        return upper / lower if upper is not None and lower else None
+
+
+def rows(figures):
+    """(what, figure, unit, goal as text, whether it is met or None)"""
+    ns, ratio = figures.median, figures.ratio
+
+    def at_most(what, value, unit, limit):
+        return what, value, unit, f"<= {limit:g}", value is None or value <= limit
+
+    def at_least(what, value, unit, limit):
+        return what, value, unit, f">= {limit:g}", value is None or value >= limit
+
+    def note(what, value, unit):
+        return what, value, unit, "", None
+
+    floor = "bare_breakpoint"
+    yield note("int3, empty handler, sigreturn", ns(floor), "ns")
+    yield at_most("hit, push emulated / that", ratio("hit/push_emulated", floor), "x", 0.85)
+    yield at_most("hit, load copied / that", ratio("hit/load_copied", floor), "x", 0.85)
+    yield at_most("hit, push emulated, with post_handler / that", ratio("hit/push_emulated_post", floor), "x", 0.85)
+    yield note("hit, load copied, with post_handler / that", ratio("hit/load_copied_post", floor), "x")
+    yield note("hit, load single-stepped / that", ratio("hit/load_stepped", floor), "x")
+    for what, ours, kernel in (("push", "hit/push_emulated", "uprobe/push_emulated"),
+                               ("load", "hit/load_copied", "uprobe/load_stepped"),
+                               ("nop5", "hit/nop5_emulated", "uprobe/nop5")):
+        yield note(f"hit, {what}", ns(ours), "ns")
+        yield note(f"the kernel's uprobe, {what}", ns(kernel), "ns")
+
+    def scaling(name):
+        one, two = (figures.median(f"threads/{name}/real_time/threads:{n}", "items_per_second") for n in (1, 2))
+        return two / one if one and two else None
+
+    yield at_least("hits a second, two threads / one", scaling("hit"), "x", 1.8)
+    yield note("bare int3 a second, two threads / one", scaling("bare_breakpoint"), "x")
+
+    yield at_most("epoch section", ns("epoch_section"), "ns", 3)
+    yield at_most("lookup among 100,000 sites", ns("lookup_random/100000"), "ns", 15)
+    yield note("the same, each waiting for the one before and its site", ns("lookup_chain/100000"), "ns")
+
+    for count, text in ((1000, "1,000"), (10000, "10,000")):
+        yield at_most(f"register {text} in a batch, a probe", ns(f"batch/{count}", "fresh"), "ns", 3000)
+        yield at_most(f"register {text} again in a batch, a probe", ns(f"batch/{count}", "again"), "ns", 3000)
+        yield at_most(f"remove {text} in a batch, a probe", ns(f"batch/{count}", "remove"), "ns", 300)
+    # A tenth is left to chance.
+    for what in ("fresh", "again", "remove"):
+        yield at_most(f"batch of 10,000 / of 1,000, a probe, {what}", ratio("batch/10000", "batch/1000", what), "x", 1.1)
+
+    def gain(single, batch):
+        return single / batch if single and batch else None
+
+    yield note("register 10,000 one by one, a probe", ns("one_by_one/10000", "fresh"), "ns")
+    yield note("remove 10,000 one by one, a probe", ns("one_by_one/10000", "remove"), "ns")
+    yield at_least("remove 10,000 one by one / in a batch",
+                   gain(ns("one_by_one/10000", "remove"), ns("batch/10000", "remove")), "x", 10)
+    yield at_least("remove 1,000 beside a handler of 100 us, one by one / in a batch",
+                   gain(ns("beside_slow_handler/1000", "remove_one_by_one"),
+                        ns("beside_slow_handler/1000", "remove_batch")), "x", 300)
+
+    yield note("heap, a probe", ns("memory/10000", "heap"), "bytes")
+    yield note("code memory, a probe", ns("memory/10000", "code"), "bytes")
+    yield note("struct probe", ns("memory/10000", "object"), "bytes")
+
+
+def main(paths):
+    missed = 0
+    for what, value, unit, goal, met in rows(Figures(read(paths))):
+        shown = "not here" if value is None else f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+        missed += met is False
+        print(f"{what:<75}{shown:>10} {unit:<6}{goal:<9}{'' if met is not False else 'MISSED'}".rstrip())
+    print(f"\n{missed} missed" if missed else "\nall goals met")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
