@@ -218,7 +218,7 @@ shape_\name:
         ret
         shape_end strings
 
-// uint64_t shape_call(void (*function)(), uint64_t argument): rax is known before, all flags too.
+// uint64_t shape_call(void (*function)(), uint64_t argument): rax and the arithmetic flags are known before.
         .globl  shape_call
         .type   shape_call, @function
 shape_call:
@@ -229,34 +229,12 @@ shape_call:
         movq    %rsi, %rdi
         movq    %rsi, %rcx
         movl    $0x1234, %eax
-        pushq   $0x202
-        popfq
+        testl   %eax, %eax
         call    *%r11
         movq    %rbx, %rsp              // the function may have popped the argument
         popq    %rbx
         ret
         .size   shape_call, .-shape_call
-
-// The same under the trap flag, which counts instructions without any probe.
-        .globl  shape_call_stepped
-        .type   shape_call_stepped, @function
-shape_call_stepped:
-        pushq   %rbx
-        movq    %rsp, %rbx
-        pushq   $77
-        movq    %rdi, %r11
-        movq    %rsi, %rdi
-        movq    %rsi, %rcx
-        movl    $0x1234, %eax
-        pushq   $0x302
-        popfq
-        call    *%r11
-        pushq   $0x202
-        popfq
-        movq    %rbx, %rsp              // the function may have popped the argument
-        popq    %rbx
-        ret
-        .size   shape_call_stepped, .-shape_call_stepped
 
         .section .rodata
         .p2align 2

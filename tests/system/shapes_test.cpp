@@ -2,8 +2,6 @@
 // exactly as often as the CPU itself, stepping under the trap flag, executes them.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <ucontext.h>
 
 #include <libprobe/libprobe.hpp>
 #include <map>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "arch/arch.hpp"
+#include "support/stepping.hpp"
 #include "symbols/symbols.hpp"
 
 #define SHAPES(each)                                                                                     \
@@ -24,7 +23,6 @@
 
 extern "C" {
 std::uint64_t shape_call(void (*function)(), std::uint64_t argument);
-std::uint64_t shape_call_stepped(void (*function)(), std::uint64_t argument);
 #define DECLARE(name) void shape_##name();
 SHAPES(DECLARE)
 #undef DECLARE
@@ -52,31 +50,15 @@ struct facts {
   std::map<std::uintptr_t, std::uint64_t> executions;  // over all arguments, callees included
 };
 
-std::map<std::uintptr_t, std::uint64_t>* counted = nullptr;
-
-void on_step(int, siginfo_t*, void* frame) {
-  static std::uintptr_t last = 0;
-  const auto at = static_cast<std::uintptr_t>(static_cast<ucontext_t*>(frame)->uc_mcontext.gregs[REG_RIP]);
-  // A repeated string instruction traps once a round, and is executed once.
-  const bool next_round = at == last && *reinterpret_cast<const std::uint8_t*>(at) == 0xf3;
-  last = at;
-  if (!next_round) ++(*counted)[at];
-}
-
-/// Needs SIGTRAP for itself: before libprobe is first used.
+/// Before libprobe is first used, see stepping.
 std::vector<facts> observe() {
-  struct sigaction action {
-  }, before{};
-  action.sa_sigaction = on_step;
-  action.sa_flags = SA_SIGINFO;
-  sigaction(SIGTRAP, &action, &before);
   std::vector<facts> all;
   for (const auto& s : shapes) {
     facts f;
     for (const auto argument : arguments) {
       f.results.push_back(shape_call(s.function, argument));
-      counted = &f.executions;
-      shape_call_stepped(s.function, argument);
+      const auto counts = stepping::executions_of([&] { shape_call(s.function, argument); });
+      for (const auto& [address, count] : counts) f.executions[address] += count;
     }
     const auto extent = libprobe::symbols::function_at(reinterpret_cast<std::uintptr_t>(s.function));
     for (auto at = extent->start; at < extent->end;) {
@@ -87,7 +69,6 @@ std::vector<facts> observe() {
     }
     all.push_back(std::move(f));
   }
-  sigaction(SIGTRAP, &before, nullptr);
   return all;
 }
 
