@@ -143,10 +143,10 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
 
 errc registry::attach(std::span<request> requests, std::string& detail) {
   const site::quiet no_handlers;
-  if (const auto why = prepare_engine(); why != errc::ok) return why;
   std::stable_sort(requests.begin(), requests.end(),
                    [](const request& a, const request& b) { return a.address < b.address; });
   std::unique_lock guard{lock_};
+  if (const auto why = prepare_engine(); why != errc::ok) return why;
   std::vector<std::unique_ptr<site::site>> fresh;
   errc why = errc::ok;
   try {

@@ -41,16 +41,26 @@ errc prepare() noexcept {
   for (const int signo : site::handled_signals) {
     if (!take_over(signo)) return errc::signal_refused;
   }
+  return errc::ok;
+}
+
+// When the program is loaded: before there are threads that might fork while another one registers its first
+// probe.
+[[gnu::constructor]] void prepare_fork() noexcept {
+  registry::instance();
   pthread_atfork([] { registry::instance().before_fork(); },
                  [] { registry::instance().after_fork_in_parent(); },
                  [] { registry::instance().after_fork_in_child(); });
-  return errc::ok;
 }
 
 }  // namespace
 
 errc prepare_engine() noexcept {
-  static const errc answer = prepare();
+  // Plain, as the registry's lock is held: the guard of a local static might stay taken in a forked child.
+  static constinit bool done = false;
+  static constinit errc answer = errc::ok;
+  if (!done) answer = prepare();
+  done = true;
   return answer;
 }
 

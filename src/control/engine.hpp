@@ -5,7 +5,7 @@
 
 namespace libprobe::control {
 
-/// Idempotent. errc::signal_refused if the kernel does not take our handlers.
+/// Idempotent; under the registry's lock. errc::signal_refused if the kernel does not take our handlers.
 errc prepare_engine() noexcept;
 
 }  // namespace libprobe::control
