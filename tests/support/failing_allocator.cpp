@@ -5,7 +5,7 @@
 
 namespace libprobe::test {
 
-thread_local long allowed = -1;
+constinit thread_local long allowed = -1;
 
 }  // namespace libprobe::test
 

@@ -5,6 +5,6 @@ namespace libprobe::test {
 
 /// How many allocations of this thread succeed before one fails; negative: all of them. Only that one fails,
 /// and then this is negative again.
-extern thread_local long allowed;
+extern constinit thread_local long allowed;
 
 }  // namespace libprobe::test

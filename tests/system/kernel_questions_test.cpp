@@ -264,7 +264,7 @@ TEST(Uprobes, ForkedChildrenGoOnWithProbesAndChangeTheirOwn) {
   EXPECT_EQ(hits(removed), 1U);
 }
 
-TEST(Uprobes, ForkWhileOtherThreadsChangeProbes) {
+TEST(Uprobes, ForkWhileOtherThreadsChangeProbes) {  // the first of this process, too
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (int t = 0; t < 2; ++t) {

@@ -2,6 +2,7 @@
 // lasting probe make up exactly the calls made, whatever happens at its address and beside it.
 #include <pthread.h>
 #include <signal.h>
+#include <sys/time.h>
 
 #include <array>
 #include <atomic>
@@ -210,6 +211,8 @@ struct Torture : testing::Test {
       during(callers, changers);
       std::this_thread::sleep_for(std::chrono::microseconds{200});
     }
+    const itimerval never{};
+    setitimer(ITIMER_REAL, &never, nullptr);
     stop = true;
     for (auto& thread : callers) thread.join();
     for (auto& thread : changers) thread.join();
@@ -240,14 +243,13 @@ TEST_F(Torture, ChangesUnderConstantHitsInARainOfSignals) {
   action.sa_flags = SA_RESTART;
   sigaction(SIGUSR1, &action, nullptr);
   sigaction(SIGALRM, &action, nullptr);
-  const itimerval every{{0, 2000}, {0, 2000}};
-  setitimer(ITIMER_REAL, &every, nullptr);
   run([](threads& callers, threads& changers) {
+    // Not before: what a handler calls is counted, and must find the lasting probes in place.
+    const itimerval soon{{0, 0}, {0, 300}};
+    setitimer(ITIMER_REAL, &soon, nullptr);
     for (auto& thread : callers) pthread_kill(thread.native_handle(), SIGUSR1);
     for (auto& thread : changers) pthread_kill(thread.native_handle(), SIGUSR1);
   });
-  const itimerval never{};
-  setitimer(ITIMER_REAL, &never, nullptr);
 }
 
 TEST_F(Torture, HandlersThatCallWhatIsProbed) {
