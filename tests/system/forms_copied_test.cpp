@@ -217,4 +217,15 @@ TEST_F(Copied, FarFromTheirOperands) {
   EXPECT_GT(bridged, 100U);
 }
 
+// rcx is the address behind the instruction afterwards, r11 the flags; neither may tell of the copy or the
+// trap flag.
+TEST_F(Copied, SystemCalls) {
+  constexpr std::uint64_t get_process_id = 39, get_user_id = 102, none = 0xffff;
+  auto& s = add("syscall", {0x0f, 0x05}, 12);
+  for (std::size_t i = 0; i < s.trials.size(); ++i) {
+    s.trials[i].in.gpr[rax] = i % 3 == 0 ? get_process_id : i % 3 == 1 ? get_user_id : none;
+  }
+  run("syscall");
+}
+
 }  // namespace
