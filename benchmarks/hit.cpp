@@ -1,16 +1,13 @@
 // What one hit costs: ours, a bare breakpoint's, the kernel's uprobe's.
 #include <benchmark/benchmark.h>
-#include <signal.h>
-
 #include <algorithm>
 #include <libprobe/libprobe.hpp>
 #include <string>
 
-#include "os/signals.hpp"
+#include "bare_breakpoint.hpp"
 #include "uprobe.hpp"
 
 extern "C" {
-void target_breakpoint();
 void target_push();
 void target_push_kernel();
 void target_load();
@@ -32,24 +29,6 @@ void call(benchmark::State& state, void (*target)()) {
   for (auto _ : state) target();
   state.SetItemsProcessed(state.iterations());
 }
-
-/// The floor: int3, an empty handler, sigreturn.
-class bare_handler {
- public:
-  bare_handler() {
-    libprobe::os::change_action(SIGTRAP, nullptr, &before_);
-    struct sigaction empty {};
-    empty.sa_sigaction = [](int, siginfo_t*, void*) {};
-    empty.sa_flags = SA_SIGINFO;
-    sigaction(SIGTRAP, &empty, nullptr);
-  }
-  ~bare_handler() { libprobe::os::change_action(SIGTRAP, &before_, nullptr); }
-  bare_handler(const bare_handler&) = delete;
-  bare_handler& operator=(const bare_handler&) = delete;
-
- private:
-  libprobe::os::signal_action before_;
-};
 
 void bare_breakpoint(benchmark::State& state) {
   const bare_handler handler;

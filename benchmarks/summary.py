@@ -65,6 +65,15 @@ def rows(figures):
     yield at_least("hits a second, two threads / one", scaling("hit"), "x", 1.8)
     yield note("bare int3 a second, two threads / one", scaling("bare_breakpoint"), "x")
 
+    entry, both = ns("functions/probe"), ns("functions/retprobe")
+    bare = "functions/bare_breakpoint"
+    yield at_most("retprobe, entry and return handler / bare int3", ratio("functions/retprobe", bare), "x", 1.1)
+    yield note("its return half: retprobe - probe", both - entry if both and entry else None, "ns")
+    yield note("jprobe / bare int3", ratio("functions/jprobe", bare), "x")
+    yield note("replace, calling the original / bare int3", ratio("functions/replace", bare), "x")
+    yield note("retprobe", both, "ns")
+    yield note("the kernel's uretprobe", ns("functions/uretprobe"), "ns")
+
     yield at_most("epoch section", ns("epoch_section"), "ns", 3)
     yield at_most("lookup among 100,000 sites", ns("lookup_random/100000"), "ns", 15)
     yield note("the same, each waiting for the one before and its site", ns("lookup_chain/100000"), "ns")

@@ -17,6 +17,7 @@ target_\name:
         // Twice: for our probe and for the kernel's.
         target push, push %rbp; pop %rbp; ret
         target push_kernel, push %rbp; pop %rbp; ret
+        target return_kernel, push %rbp; pop %rbp; ret
         target load, mov (%rsp), %rax; ret
         target load_kernel, mov (%rsp), %rax; ret
         target nop5, nopl 0(%rax,%rax,1); ret

@@ -10,7 +10,7 @@
 
 #include "os/maps.hpp"
 
-uprobe::uprobe(const void* address) {
+uprobe::uprobe(const void* address, kind when) {
   std::ifstream number{"/sys/bus/event_source/devices/uprobe/type"};
   std::uint32_t type = 0;
   if (!(number >> type)) {
@@ -22,6 +22,7 @@ uprobe::uprobe(const void* address) {
   perf_event_attr wanted{};
   wanted.size = sizeof wanted;
   wanted.type = type;
+  wanted.config = when == kind::at_return ? 1 : 0;  // the PMU's format/retprobe
   wanted.uprobe_path = reinterpret_cast<std::uintptr_t>(mapping->path.c_str());
   wanted.probe_offset = where - mapping->start + mapping->offset;
   event_ = static_cast<int>(syscall(SYS_perf_event_open, &wanted, 0, -1, -1, PERF_FLAG_FD_CLOEXEC));

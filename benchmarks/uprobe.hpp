@@ -7,7 +7,9 @@
 /// A uprobe on an address in a file that is mapped here, counted by perf_event_open() for this thread only.
 class uprobe {
  public:
-  explicit uprobe(const void* address);
+  enum class kind { at_entry, at_return };
+
+  explicit uprobe(const void* address, kind when = kind::at_entry);
   ~uprobe();
   uprobe(const uprobe&) = delete;
   uprobe& operator=(const uprobe&) = delete;
