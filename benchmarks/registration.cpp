@@ -1,17 +1,13 @@
-// What placing and removing probes costs, one by one and in a batch, and what they occupy.
+// What placing and removing probes costs, one by one and in a batch.
 #include <benchmark/benchmark.h>
-#include <malloc.h>
 
 #include <atomic>
 #include <chrono>
 #include <libprobe/libprobe.hpp>
-#include <memory>
 #include <span>
 #include <thread>
-#include <vector>
 
-#include "dense_sites.hpp"
-#include "site/slots.hpp"
+#include "many_probes.hpp"
 
 namespace {
 
@@ -24,23 +20,6 @@ dense_sites& sites() {
   return one;
 }
 
-/// Probes that are ready to be registered.
-class probes {
- public:
-  explicit probes(std::span<const std::uintptr_t> places) : all_{new probe[places.size()]} {
-    for (std::size_t i = 0; i < places.size(); ++i) {
-      all_[i].at = reinterpret_cast<const void*>(places[i]);
-      all_[i].pre_handler = [](probe&, registers&) { return 0; };
-      pointers_.push_back(&all_[i]);
-    }
-  }
-  [[nodiscard]] std::span<probe* const> all() const { return pointers_; }
-
- private:
-  std::unique_ptr<probe[]> all_;
-  std::vector<probe*> pointers_;
-};
-
 /// Nanoseconds that the action takes for each of `count` probes.
 template <class F>
 double per_probe(std::size_t count, F&& action) {
@@ -50,13 +29,6 @@ double per_probe(std::size_t count, F&& action) {
          static_cast<double>(count);
 }
 
-void must(std::error_code why) {
-  if (why) {
-    std::fprintf(stderr, "%s: %s\n", why.message().c_str(), libprobe::last_error_detail().c_str());
-    std::abort();
-  }
-}
-
 /// ns a probe: `fresh` registers where there has never been a probe, `again` where there was one, `remove`
 /// removes.
 void batch(benchmark::State& state) {
@@ -64,7 +36,7 @@ void batch(benchmark::State& state) {
   for (auto _ : state) {
     const auto places = sites().next(count);
     if (places.size() < count) return state.SkipWithError("the library has too few instructions");
-    const probes some{places};
+    const many_probes some{places};
     state.counters["fresh"] = per_probe(count, [&] { must(libprobe::register_probes(some.all())); });
     libprobe::unregister_probes(some.all());
     state.counters["again"] = per_probe(count, [&] { must(libprobe::register_probes(some.all())); });
@@ -85,7 +57,7 @@ void one_by_one(benchmark::State& state) {
   for (auto _ : state) {
     const auto places = sites().next(count);
     if (places.size() < count) return state.SkipWithError("the library has too few instructions");
-    const probes some{places};
+    const many_probes some{places};
     state.counters["fresh"] = per_probe(count, [&] { register_each(some.all()); });
     unregister_each(some.all());
     state.counters["again"] = per_probe(count, [&] { register_each(some.all()); });
@@ -131,7 +103,7 @@ void beside_slow_handler(benchmark::State& state) {
   const auto count = static_cast<std::size_t>(state.range(0));
   const slow_handler handler;
   for (auto _ : state) {
-    const probes some{sites().next(count)};
+    const many_probes some{sites().next(count)};
     must(libprobe::register_probes(some.all()));
     state.counters["remove_one_by_one"] = per_probe(count, [&] { unregister_each(some.all()); });
     must(libprobe::register_probes(some.all()));
@@ -139,32 +111,5 @@ void beside_slow_handler(benchmark::State& state) {
   }
 }
 BENCHMARK(beside_slow_handler)->Arg(1000)->Iterations(1)->Repetitions(5);
-
-double heap_bytes() {
-  const auto now = mallinfo2();
-  return static_cast<double>(now.uordblks + now.hblkhd);
-}
-double code_bytes() {
-  double bytes = 0;
-  libprobe::site::chunks.for_each(
-      [&bytes](const auto& chunk) { bytes += static_cast<double>(chunk.used * libprobe::arch::slot_unit); });
-  return bytes;
-}
-
-/// Bytes a probe.
-void memory(benchmark::State& state) {
-  const auto count = static_cast<std::size_t>(state.range(0));
-  for (auto _ : state) {
-    const probes some{sites().next(count)};
-    const auto heap = heap_bytes();
-    const auto code = code_bytes();
-    must(libprobe::register_probes(some.all()));
-    state.counters["heap"] = (heap_bytes() - heap) / static_cast<double>(count);
-    state.counters["code"] = (code_bytes() - code) / static_cast<double>(count);
-    state.counters["object"] = sizeof(probe);
-    libprobe::unregister_probes(some.all());
-  }
-}
-BENCHMARK(memory)->Arg(10'000)->Iterations(1)->Repetitions(5);
 
 }  // namespace

@@ -3,6 +3,7 @@
 usage: summary.py RESULT.json...
 """
 import json
+import re
 import statistics
 import sys
 
@@ -14,7 +15,7 @@ def read(paths):
         with open(path, encoding="utf-8") as file:
             for run in json.load(file)["benchmarks"]:
                 if run["run_type"] == "iteration":
-                    runs.setdefault(run["run_name"].removesuffix("/repeats:5").removesuffix("/iterations:1"), []).append(run)
+                    runs.setdefault(re.sub("/(iterations|repeats):[0-9]+", "", run["run_name"]), []).append(run)
     return runs
 
 
@@ -97,8 +98,9 @@ def rows(figures):
                    gain(ns("beside_slow_handler/1000", "remove_one_by_one"),
                         ns("beside_slow_handler/1000", "remove_batch")), "x", 300)
 
-    yield note("heap, a probe", ns("memory/10000", "heap"), "bytes")
-    yield note("code memory, a probe", ns("memory/10000", "code"), "bytes")
+    # Tables double as they grow, so this depends on the number.
+    yield note("heap, a probe of 10,000", ns("memory/10000", "heap"), "bytes")
+    yield note("code memory, a probe of 10,000", ns("memory/10000", "code"), "bytes")
     yield note("struct probe", ns("memory/10000", "object"), "bytes")
 
 
