@@ -13,6 +13,7 @@ namespace {
 void abandon_run() noexcept {
   auto& run = *site::self.run;
   if (run.call != nullptr) abandon_call(*run.call);
+  if (run.replacement != nullptr) run.replacement->running.fetch_sub(1, std::memory_order_release);
   abandon_instances(run.instances);
   site::self.run = run.outer;
   site::self.jprobe = nullptr;

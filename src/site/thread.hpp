@@ -19,6 +19,7 @@ struct attachment;
 struct ordinary_run {
   epoch::token section;
   followed_call* call = nullptr;           // being made: its function has not begun
+  attachment* replacement = nullptr;       // chosen, and counted as running, but not begun
   retprobe_instance* instances = nullptr;  // still to be given back
   ordinary_run* outer = nullptr;
 };
