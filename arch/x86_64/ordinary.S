@@ -257,6 +257,7 @@ libprobe_call:
         subq    %rsi, %rax
         andq    $63, %rax
         subq    %rax, %rsp
+        andq    $-16, %rsp              // gcc aligns less for a local function that needs no more; `entry` may
         movq    %rsp, %rdi
         shrq    $3, %rcx
         rep movsq
@@ -304,16 +305,22 @@ libprobe_return_early:
         jmp     1b
         .size libprobe_return_early, .-libprobe_return_early
 
-// R libprobe_load_result(const result_registers*): returns with the result registers as given.
+// R libprobe_load_result(result_image* image, result_image* same_image): returns with the result registers as given. An
+// R in memory comes with its address before the two, and is left alone.
         .p2align 4
         .globl libprobe_load_result
         .type libprobe_load_result, @function
 libprobe_load_result:
         .cfi_startproc
+        cmpq    %rdi, %rsi
+        jne     1f
         movq    0(%rdi), %rax
         movq    8(%rdi), %rdx
         movups  16(%rdi), %xmm0
         movups  32(%rdi), %xmm1
+        ret
+1:      movq    $1, 48(%rsi)
+        movq    %rdi, %rax
         ret
         .cfi_endproc
         .size libprobe_load_result, .-libprobe_load_result
