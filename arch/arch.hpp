@@ -138,6 +138,9 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame);
 /// given. It goes on at regs.
 void libprobe_on_entry(libprobe::registers* regs, void* vectors);
 void libprobe_on_replacement(libprobe::registers* regs, void* vectors);
+/// Where the personality routine of the return slots sends an exception that the function's caller will catch.
+/// Its two data registers: the exception, the true return address.
+void libprobe_throw_on();
 /// A followed call has returned; regs.ip() is where it goes on.
 void libprobe_on_return(libprobe::registers* regs, void* vectors, std::size_t number);
 }

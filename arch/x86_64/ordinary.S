@@ -201,6 +201,24 @@ libprobe_return_entry:
         .cfi_endproc
         .size libprobe_return_entry, .-libprobe_return_entry
 
+// Where an exception goes on that reached a return slot: rax is the exception, rdx the true return address. As if the
+// caller had called _Unwind_Resume where it called the function.
+        .p2align 4
+        .globl libprobe_throw_on
+        .hidden libprobe_throw_on
+        .type libprobe_throw_on, @function
+libprobe_throw_on:
+        .cfi_startproc
+        .cfi_def_cfa_offset 0
+        .cfi_register %rip, %rdx
+        pushq   %rdx
+        .cfi_adjust_cfa_offset 8
+        .cfi_offset %rip, -8
+        movq    %rax, %rdi
+        jmp     *_Unwind_Resume@GOTPCREL(%rip)
+        .cfi_endproc
+        .size libprobe_throw_on, .-libprobe_throw_on
+
 // void libprobe_call(const void* entry, const registers* regs, const void* vectors, size_t stack_bytes, call_result* result)
 //
 // Calls `entry` as the program would have: argument registers and extended state as saved, and a copy of
@@ -239,6 +257,7 @@ libprobe_call:
         subq    %rsi, %rax
         andq    $63, %rax
         subq    %rax, %rsp
+        andq    $-16, %rsp              // gcc aligns less for a local function that needs no more; `entry` may
         movq    %rsp, %rdi
         shrq    $3, %rcx
         rep movsq
@@ -286,16 +305,22 @@ libprobe_return_early:
         jmp     1b
         .size libprobe_return_early, .-libprobe_return_early
 
-// R libprobe_load_result(const result_registers*): returns with the result registers as given.
+// R libprobe_load_result(result_image* image, result_image* same_image): returns with the result registers as given. An
+// R in memory comes with its address before the two, and is left alone.
         .p2align 4
         .globl libprobe_load_result
         .type libprobe_load_result, @function
 libprobe_load_result:
         .cfi_startproc
+        cmpq    %rdi, %rsi
+        jne     1f
         movq    0(%rdi), %rax
         movq    8(%rdi), %rdx
         movups  16(%rdi), %xmm0
         movups  32(%rdi), %xmm1
+        ret
+1:      movq    $1, 48(%rsi)
+        movq    %rdi, %rax
         ret
         .cfi_endproc
         .size libprobe_load_result, .-libprobe_load_result

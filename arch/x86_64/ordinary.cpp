@@ -130,12 +130,15 @@ void call_in_place(const void* entry, registers& regs, void* vectors, std::size_
   auto* const before = static_cast<std::byte*>(vectors);
   if (comes_in(result_registers::first_integer)) regs.rax = call.rax;
   if (comes_in(result_registers::second_integer)) regs.rdx = call.rdx;
-  copy(before, after, 24, 4);  // MXCSR: the floating-point exceptions raised
-  std::uint64_t changed = sse;
+  // Rounding and masks belong to the thread, and so do the exceptions that were raised: what fesetround() and
+  // its like do in `entry` is for good. (The x87 status word holds the stack's top too: it comes with a
+  // result.)
+  copy(before, after, 0, 2);   // x87 control word
+  copy(before, after, 24, 4);  // MXCSR
+  std::uint64_t changed = x87 | sse;
   if (comes_in(result_registers::x87)) {
     copy(before, after, 0, 24);
     copy(before, after, 32, 128);
-    changed |= x87;
   }
   constexpr result_registers vector_results[] = {result_registers::first_vector,
                                                  result_registers::second_vector};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace libprobe {
@@ -32,11 +33,9 @@ class location {
   location(R (*function)(A..., ...)) noexcept  // NOLINT(google-explicit-constructor)
       : kind_{kind::function}, address_{reinterpret_cast<std::uintptr_t>(function)} {}
   /// Non-virtual member functions. A pointer to a virtual one names no code: registration refuses it.
-  template <class R, class C, class... A>
-  location(R (C::*function)(A...)) noexcept  // NOLINT(google-explicit-constructor)
-      : location{from_member(function)} {}
-  template <class R, class C, class... A>
-  location(R (C::*function)(A...) const) noexcept  // NOLINT(google-explicit-constructor)
+  template <class Member>
+  requires std::is_member_function_pointer_v<Member> location(Member function)
+  noexcept  // NOLINT(google-explicit-constructor)
       : location{from_member(function)} {}
 
   location(const void* address) noexcept  // NOLINT(google-explicit-constructor)

@@ -20,9 +20,10 @@
 #include <vector>
 
 extern "C" {
-/// Returns with the result registers as they lie in memory: rax, rdx, xmm0, xmm1 (x86-64). Called as a
-/// function of the type whose result it is to produce.
-void libprobe_load_result(const void* result_registers);
+/// Returns with the result registers as `image` (a libprobe::detail::result_image) has them. Called, with the
+/// image as both arguments, as a function of the type whose result it is to produce. Where such a result goes
+/// to memory it says so in the image, and does no more.
+void libprobe_load_result(void* image, void* same_image);
 }
 
 namespace libprobe {
@@ -53,9 +54,21 @@ struct signature<R (C::*)(A...)> : signature<R(C*, A...)> {};
 template <class R, class C, class... A>
 struct signature<R (C::*)(A...) const> : signature<R(const C*, A...)> {};
 template <class R, class C, class... A>
-struct signature<R (C::*)(A...) noexcept> : signature<R(C*, A...)> {};
+struct signature<R (C::*)(A...)&> : signature<R(C*, A...)> {};
 template <class R, class C, class... A>
-struct signature<R (C::*)(A...) const noexcept> : signature<R(const C*, A...)> {};
+struct signature<R (C::*)(A...) const&> : signature<R(const C*, A...)> {};
+template <class R, class C, class... A>
+struct signature<R (C::*)(A...) &&> : signature<R(C*, A...)> {};
+template <class R, class C, class... A>
+struct signature<R (C::*)(A...) noexcept> : signature<R (C::*)(A...)> {};
+template <class R, class C, class... A>
+struct signature<R (C::*)(A...) const noexcept> : signature<R (C::*)(A...) const> {};
+template <class R, class C, class... A>
+struct signature<R (C::*)(A...)& noexcept> : signature<R (C::*)(A...)&> {};
+template <class R, class C, class... A>
+struct signature<R (C::*)(A...) const& noexcept> : signature<R (C::*)(A...) const&> {};
+template <class R, class C, class... A>
+struct signature<R (C::*)(A...)&& noexcept> : signature<R (C::*)(A...) &&> {};
 
 /// What a handle holds: a probe object together with its callable.
 class typed_probe {
@@ -97,14 +110,111 @@ void* function_address(T* function) noexcept {
   return reinterpret_cast<void*>(function);
 }
 
+/// The registers that results come in, as they lie in memory. (System V ABI, 3.2.3)
+struct result_image {
+  std::uint64_t integers[2];  // rax, rdx
+  std::byte vectors[32];      // xmm0, xmm1
+  std::uint64_t in_memory;    // set by libprobe_load_result()
+};
+
+/// An R as a function returns it, made of the image.
+template <class R>
+R load_result(result_image& image) {
+  const auto address = reinterpret_cast<std::uintptr_t>(&libprobe_load_result);
+  return reinterpret_cast<R (*)(void*, void*)>(address)(&image, &image);
+}
+
+/// Where the ABI returns an R.
+struct result_place {
+  bool in_memory = false;
+  result_registers registers = result_registers::none;
+};
+
+/// Asks the compiler: an R is made of marked registers, and the marks are looked for in it. Twice, with
+/// different marks, since padding holds anything.
+template <class R>
+result_place ask_for_result() noexcept {
+  union unborn {
+    explicit unborn(result_image& from) : made(load_result<R>(from)) {}
+    ~unborn() {}  // in memory nothing was made
+    R made;
+  };
+  constexpr unsigned char marks[] = {1, 2, 4, 4, 8, 8};  // rax, rdx, then the halves of xmm0 and xmm1
+  unsigned char bytes[2][sizeof(R)];
+  for (unsigned round = 0; round < 2; ++round) {
+    result_image image;
+    auto* const marked = reinterpret_cast<unsigned char*>(&image);
+    for (std::size_t i = 0; i < 8 * sizeof marks; ++i)
+      marked[i] = static_cast<unsigned char>(marks[i / 8] + 16 * round);
+    image.in_memory = 0;
+    const unborn one{image};
+    if (image.in_memory != 0) return {true, result_registers::first_integer};  // rax says where
+    std::memcpy(bytes[round], static_cast<const void*>(&one.made), sizeof(R));
+  }
+  unsigned mask = 0;
+  for (std::size_t i = 0; i < sizeof(R); ++i) {
+    const unsigned mark = bytes[0][i];
+    const bool known = mark == 1 || mark == 2 || mark == 4 || mark == 8;
+    if (known && bytes[1][i] == mark + 16) mask |= mark;
+  }
+  if (mask == 0 && sizeof(R) >= sizeof(long double)) return {false, result_registers::x87};
+  return {false, static_cast<result_registers>(mask)};
+}
+
+/// "Trivial for the purposes of calls" (Itanium C++ ABI, 3.1.1): not always in memory.
+template <class R>
+concept trivial_for_calls = std::is_trivially_destructible_v<R> &&
+    (std::is_trivially_copy_constructible_v<R> || !std::is_copy_constructible_v<R>)&&(
+        std::is_trivially_move_constructible_v<R> ||
+        !std::is_move_constructible_v<R>)&&(std::is_copy_constructible_v<R> ||
+                                            std::is_move_constructible_v<R>);
+
+template <class R>
+result_place place_of_result() noexcept {
+  using enum result_registers;
+  if constexpr (std::is_void_v<R> || (std::is_empty_v<R> && trivial_for_calls<R>)) {
+    return {};
+  } else if constexpr (std::is_reference_v<R>) {
+    return {false, first_integer};
+  } else if constexpr (std::is_same_v<std::remove_cv_t<R>, long double>) {
+    return {false, x87};
+  } else if constexpr (std::is_floating_point_v<R>) {
+    return {false, first_vector};
+  } else if constexpr (std::is_scalar_v<R>) {
+    return {false, sizeof(R) > 8 ? first_integer | second_integer : first_integer};
+  } else {
+    return ask_for_result<R>();
+  }
+}
+template <class R>
+result_registers result_registers_of() noexcept {
+  return place_of_result<R>().registers;
+}
+
+/// The results that on_return() takes.
+template <class R>
+concept register_result = std::is_void_v<R> || std::is_reference_v<R> ||
+    (!std::is_same_v<std::remove_cv_t<R>, long double> && sizeof(R) <= 16 && trivial_for_calls<R>);
+
+/// How an observer sees an argument: what the function is given by value, or may move from, it must not take
+/// away.
+template <class A>
+using observed = std::conditional_t<std::is_lvalue_reference_v<A>, A, const std::remove_reference_t<A>&>;
+
 template <class Function, class Callable>
 class entry_probe;
 template <class R, class... A, class Callable>
 class entry_probe<R(A...), Callable> final : public typed_probe {
+  static_assert(
+      std::is_invocable_v<Callable&, observed<A>...>,
+      "on_entry() calls its callable with the function's arguments; those that the function gets by "
+      "value or as rvalue references come as const references, so that nothing is taken from it");
+
  public:
   entry_probe(location at, Callable&& callable, probe_flags flags) : callable_{std::move(callable)} {
     probe_.at = std::move(at);
-    probe_.entry = function_address(&run);
+    probe_.entry =
+        place_of_result<R>().in_memory ? function_address(&run_behind_result) : function_address(&run);
     probe_.flags = flags;
     probe_.context = this;
     probe_.stack_bytes = signature<R(A...)>::stack_bytes;
@@ -115,25 +225,15 @@ class entry_probe<R(A...), Callable> final : public typed_probe {
   [[nodiscard]] const probe_state& state() const noexcept override { return probe_.state_; }
 
  private:
-  static void run(A... arguments) {
-    static_cast<entry_probe*>(current_jprobe()->context)->callable_(std::forward<A>(arguments)...);
+  // A class that goes by reference behind the scenes stays the caller's, who also destroys it.
+  static void run(A... arguments) { tell(arguments...); }
+  static void run_behind_result(void* /*where the result will be*/, A... arguments) { tell(arguments...); }
+  static void tell(observed<A>... arguments) {
+    static_cast<entry_probe*>(current_jprobe()->context)->callable_(static_cast<observed<A>>(arguments)...);
   }
   Callable callable_;
   jprobe probe_;
 };
-
-/// The results that come in registers. (System V ABI, 3.2.3)
-template <class R>
-concept register_result = std::is_void_v<R> || std::is_reference_v<R> ||
-                          (std::is_scalar_v<R> && !std::is_same_v<std::remove_cv_t<R>, long double>) ||
-                          (std::is_class_v<R> && std::is_trivially_copyable_v<R> && sizeof(R) <= 16);
-
-/// An R as a function returns it, made of rax, rdx, xmm0 and xmm1 as they lie in memory.
-template <class R>
-R load_result(const void* registers) {
-  const auto address = reinterpret_cast<std::uintptr_t>(&libprobe_load_result);
-  return reinterpret_cast<R (*)(const void*)>(address)(registers);
-}
 
 template <class R, class Callable>
 class return_probe final : public typed_probe {
@@ -143,6 +243,7 @@ class return_probe final : public typed_probe {
     probe_.handler = &run;
     probe_.flags = flags;
     probe_.context = this;
+    check_result();
     check(register_retprobe(probe_));
   }
   ~return_probe() override { unregister_retprobe(probe_); }
@@ -155,60 +256,31 @@ class return_probe final : public typed_probe {
     if constexpr (std::is_void_v<R>) {
       callable();
     } else {
-      const returned_registers result{regs};
-      callable(load_result<R>(&result));
+      result_image image{{regs.rax, regs.rdx}, {}, 0};
+      std::memcpy(image.vectors, regs.xmm(0), sizeof image.vectors);  // xmm0 and xmm1
+      callable(load_result<R>(image));
     }
   }
-  struct returned_registers {
-    explicit returned_registers(const registers& regs) noexcept : integers{regs.rax, regs.rdx} {
-      std::memcpy(vectors, regs.xmm(0), sizeof vectors);  // xmm0 and xmm1
+  // What no trait tells: packed classes come in memory, and a long double makes its class one of the x87.
+  static void check_result() {
+    const auto place = place_of_result<R>();
+    if (place.in_memory || place.registers == result_registers::x87) {
+      throw std::system_error{std::make_error_code(std::errc::not_supported),
+                              "on_return(): the result does not come in general or vector registers"};
     }
-    std::uint64_t integers[2];
-    std::byte vectors[32];
-  };
+  }
   Callable callable_;
   retprobe probe_;
 };
-
-/// Where the ABI returns an R. For classes the compiler is asked: an R is made of marked registers.
-template <class R>
-result_registers result_registers_of() {
-  using enum result_registers;
-  if constexpr (std::is_void_v<R>) {
-    return none;
-  } else if constexpr (std::is_reference_v<R>) {
-    return first_integer;
-  } else if constexpr (std::is_same_v<std::remove_cv_t<R>, long double>) {
-    return x87;
-  } else if constexpr (std::is_floating_point_v<R>) {
-    return first_vector;
-  } else if constexpr (std::is_scalar_v<R>) {
-    return sizeof(R) > 8 ? first_integer | second_integer : first_integer;
-  } else if constexpr (!std::is_class_v<R> && !std::is_union_v<R>) {
-    return all;  // vector and other extended types
-  } else if constexpr (!std::is_trivially_copyable_v<R> || sizeof(R) > 16) {
-    return first_integer;  // it lies in memory, and rax says where
-  } else {
-    unsigned char marked[48];
-    for (std::size_t i = 0; i < sizeof marked; ++i) {  // rax, rdx, then the halves of xmm0 and xmm1
-      constexpr unsigned char marks[] = {1, 2, 4, 4, 8, 8};
-      marked[i] = marks[i / 8];
-    }
-    const R made = load_result<R>(marked);
-    unsigned char bytes[sizeof(R)];
-    std::memcpy(bytes, &made, sizeof bytes);
-    unsigned mask = 0;
-    for (const auto byte : bytes) {
-      if (byte == 1 || byte == 2 || byte == 4 || byte == 8) mask |= byte;
-    }
-    return static_cast<result_registers>(mask);
-  }
-}
 
 template <class Function, class Callable>
 class replacing_probe;
 template <class R, class... A, class Callable>
 class replacing_probe<R(A...), Callable> final : public typed_probe {
+  static_assert(std::is_invocable_r_v<R, Callable&, R (*)(A...), A...>,
+                "replace() calls its callable with a pointer to the original function and the function's "
+                "arguments; its result must convert to the function's");
+
  public:
   replacing_probe(location at, Callable&& callable, probe_flags flags) : callable_{std::move(callable)} {
     replacement_.at = std::move(at);
@@ -227,7 +299,11 @@ class replacing_probe<R(A...), Callable> final : public typed_probe {
   static R run(A... arguments) {
     auto* self = static_cast<replacing_probe*>(current_replacement()->context);
     auto* original_function = reinterpret_cast<R (*)(A...)>(original(self->replacement_));
-    return self->callable_(original_function, std::forward<A>(arguments)...);
+    if constexpr (std::is_void_v<R>) {
+      self->callable_(original_function, std::forward<A>(arguments)...);
+    } else {
+      return self->callable_(original_function, std::forward<A>(arguments)...);
+    }
   }
   Callable callable_;
   replacement replacement_;
@@ -263,8 +339,8 @@ class [[nodiscard]] scoped_probe {
 };
 
 /// Calls `callable` with the function's arguments (a member function's object first, as a pointer) whenever
-/// the function is called; in ordinary context, see jprobe.hpp. All three throw std::system_error when they
-/// are refused.
+/// the function is called; in ordinary context, see jprobe.hpp. What the function gets by value, or as an
+/// rvalue reference, comes as a const reference. All three throw std::system_error when they are refused.
 template <class Function, class Callable>
 scoped_probe on_entry(location at, Callable callable, probe_flags flags = probe_flags::none) {
   using types = detail::signature<Function>;

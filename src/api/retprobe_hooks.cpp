@@ -1,5 +1,7 @@
 #include "api/retprobe_hooks.hpp"
 
+#include <utility>
+
 #include "hit/calls.hpp"
 #include "site/thread.hpp"
 
@@ -19,29 +21,32 @@ void append(site::followed_call& call, retprobe_instance& instance) noexcept {
 
 site::step retprobe_before(site::attachment& a, site::hit& hit) {
   auto& pool = own(a);
-  auto* instance = pool.take();
-  if (instance == nullptr) {
-    // Calls that longjmp left behind may hold some: a first look for them.
-    hit::drop_left_behind(hit.regs);
-    instance = pool.take();
-    if (instance == nullptr) return site::step::missed;
-  }
-  instance->probe_ = static_cast<retprobe*>(a.owner);
-  instance->return_address_ = reinterpret_cast<void*>(arch::return_address(hit.regs));
-  if (pool.entry_handler != nullptr && pool.entry_handler(*instance, hit.regs) != 0) {
-    pool.give(*instance);
-    return site::step::go_on;
-  }
+  // The call comes first: entry_handler runs only where the end of the call will be told, too.
   if (hit.call == nullptr) {
     hit.call = hit::begin_call(hit.regs);
     if (hit.vectors != nullptr) site::self.run->call = hit.call;
   }
-  if (hit.call == nullptr) {
-    pool.give(*instance);
-    return site::step::missed;
+  if (hit.call == nullptr) return site::step::missed;
+  auto* instance = pool.take();
+  if (instance == nullptr) {
+    // Calls that longjmp left behind may hold some: another look for them.
+    hit::drop_left_behind(hit.regs, *hit.call);
+    instance = pool.take();
   }
-  append(*hit.call, *instance);
-  return site::step::go_on;
+  if (instance != nullptr) {
+    instance->probe_ = static_cast<retprobe*>(a.owner);
+    instance->return_address_ = reinterpret_cast<void*>(arch::return_address(hit.regs));
+    if (pool.entry_handler == nullptr || pool.entry_handler(*instance, hit.regs) == 0) {
+      append(*hit.call, *instance);
+      return site::step::go_on;
+    }
+    pool.give(*instance);
+  }
+  if (hit.call->instances == nullptr) {
+    if (hit.vectors != nullptr) site::self.run->call = nullptr;
+    hit::end_call(*std::exchange(hit.call, nullptr));
+  }
+  return instance != nullptr ? site::step::go_on : site::step::missed;
 }
 
 void retprobe_returned(site::instance_pool& pool, retprobe_instance& instance, registers& regs) {

@@ -47,7 +47,7 @@ bool is_live(const site::followed_call& call, std::uintptr_t sp) noexcept {
   if (!arch::guarded_load(call.sp, word)) return false;  // the stack itself is gone
   const auto number = site::number_of(call);
   const auto slot = arch::return_slot(number);
-  if (call.sp > sp && word == arch::saved_return(number)) return true;
+  if (call.sp != sp && word == arch::saved_return(number)) return true;
   for (int depth = 0; depth < 64 && word != slot; ++depth) {
     const auto other = arch::return_slot_at(word);
     if (other == arch::return_slot_count || arch::return_slot(other) != word ||
@@ -59,34 +59,49 @@ bool is_live(const site::followed_call& call, std::uintptr_t sp) noexcept {
   return word == slot;
 }
 
-/// longjmp leaves calls behind, the innermost ones. Stops at one that is alive and encloses this place; a
-/// thread with several stacks may have others in between.
-void drop_stale(std::uintptr_t sp) noexcept {
-  int patience = 16;
-  for (auto** link = &site::self.calls; *link != nullptr && patience > 0; --patience) {
+/// longjmp leaves calls behind, the innermost ones. From `link` on, stops at one that is alive and encloses
+/// this place; a thread with several stacks may have others in between. `all`: looks behind that one, too,
+/// where calls are that looked alive before, since nothing had been written to their place on the stack yet.
+void drop_stale(site::followed_call** link, std::uintptr_t sp, bool all) noexcept {
+  auto& rest = site::self.looks_to_rest;
+  if (all && rest > 0) {
+    --rest;
+    return;
+  }
+  const std::uint32_t patience = all ? arch::return_slot_count : 16;
+  std::uint32_t seen = 0;
+  bool found = false;
+  for (; *link != nullptr && seen < patience; ++seen) {
     auto& call = **link;
     const bool over = call.over.load(std::memory_order_acquire);  // pairs with the store in end_call()
     if (!over && is_live(call, sp)) {
-      if (call.sp > sp) return;
+      if (call.sp > sp && !all) return;
       link = &call.outer;
       continue;
     }
     *link = call.outer;
     if (!over) abandon_instances(call.instances);
     free_call(call);
+    found = true;
   }
+  // A deep recursion that is out of instances would look in vain at every call.
+  if (all) rest = found ? 0 : seen / 16;
 }
 
 }  // namespace
 
-void drop_left_behind(const registers& regs) noexcept {
-  drop_abandoned();
-  drop_stale(regs.sp());
+void drop_left_behind(const registers& regs, site::followed_call& begun) noexcept {
+  drop_stale(&begun.outer, regs.sp(), true);
 }
 
 site::followed_call* begin_call(const registers& regs) noexcept {
-  drop_left_behind(regs);
-  const auto number = take_number();
+  drop_abandoned();
+  drop_stale(&site::self.calls, regs.sp(), false);
+  auto number = take_number();
+  if (number == site::free_list::none) {
+    drop_stale(&site::self.calls, regs.sp(), true);
+    number = take_number();
+  }
   if (number == site::free_list::none) return nullptr;
   auto& call = site::calls[number];
   call.sp = regs.sp();

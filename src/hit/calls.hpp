@@ -10,8 +10,9 @@ namespace libprobe::hit {
 /// in between.
 site::followed_call* begin_call(const registers& regs) noexcept;
 
-/// The first half of begin_call() alone.
-void drop_left_behind(const registers& regs) noexcept;
+/// As begin_call() did first, but looks at all calls of the thread. `begun` is the call that is beginning,
+/// which looks like one that longjmp has left behind.
+void drop_left_behind(const registers& regs, site::followed_call& begun) noexcept;
 
 /// Takes the call out of the list, and gives back its slot. Its instances are the caller's. The saved return
 /// address may be gone afterwards.

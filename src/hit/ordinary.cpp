@@ -44,6 +44,7 @@ void libprobe_on_entry(registers* regs, void* vectors) {
   const bool redirected = hit::run_before(*at, hit);
   hit::run_call(*at, hit, redirected);
   run->call = nullptr;
+  run->replacement = nullptr;
 }
 
 void libprobe_on_replacement(registers* regs, void* vectors) {

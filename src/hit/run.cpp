@@ -74,7 +74,7 @@ void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
     if (hit.replacement != nullptr) hit.replacement->running.fetch_sub(1, std::memory_order_release);
   } else if (hit.replacement != nullptr) {
     arch::divert_to_replacement(regs, reinterpret_cast<std::uintptr_t>(hit.replacement));
-  } else if (const bool after = at.wants_after(); after && at.code->layout.part_two == 0) {
+  } else if (const bool after = at.wants_after(); after && arch::is_branch(at.plan)) {
     return run_branch(at, hit);
   } else {
     regs.set_ip(after ? at.code->trap_part() : at.code->jump_part());

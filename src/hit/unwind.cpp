@@ -13,6 +13,7 @@ namespace {
 void abandon_run() noexcept {
   auto& run = *site::self.run;
   if (run.call != nullptr) abandon_call(*run.call);
+  if (run.replacement != nullptr) run.replacement->running.fetch_sub(1, std::memory_order_release);
   abandon_instances(run.instances);
   site::self.run = run.outer;
   site::self.jprobe = nullptr;
@@ -32,13 +33,25 @@ extern "C" {
 
 /// A followed call ends here, by an exception.
 _Unwind_Reason_Code libprobe_return_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
-                                                _Unwind_Exception*, _Unwind_Context* context) {
+                                                _Unwind_Exception* exception, _Unwind_Context* context) {
   if (hit::is_cleanup(actions)) {
     const auto number = arch::return_slot_at(_Unwind_GetIP(context));
+    const auto caller = number < arch::return_slot_count ? arch::saved_return(number) : 0;
     if (number < arch::return_slot_count) {
       const epoch::section section;
       const hit::in_handler guard;
       hit::abandon_call(site::calls[number]);
+    }
+    if ((actions & _UA_HANDLER_FRAME) != 0) {
+      // The caller will catch it. Unwinders know frames by their stack pointers, and the slot's is the
+      // caller's: they take the slot for the frame that promised to handle the exception. It handles it by
+      // throwing on, from the caller's own call.
+      const auto word = [](auto value) { return static_cast<_Unwind_Word>(value); };
+      _Unwind_SetGR(context, __builtin_eh_return_data_regno(0),
+                    word(reinterpret_cast<std::uintptr_t>(exception)));
+      _Unwind_SetGR(context, __builtin_eh_return_data_regno(1), word(caller));
+      _Unwind_SetIP(context, reinterpret_cast<std::uintptr_t>(&libprobe_throw_on));
+      return _URC_INSTALL_CONTEXT;
     }
   }
   return _URC_CONTINUE_UNWIND;

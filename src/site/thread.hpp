@@ -19,6 +19,7 @@ struct attachment;
 struct ordinary_run {
   epoch::token section;
   followed_call* call = nullptr;           // being made: its function has not begun
+  attachment* replacement = nullptr;       // chosen, and counted as running, but not begun
   retprobe_instance* instances = nullptr;  // still to be given back
   ordinary_run* outer = nullptr;
 };
@@ -38,8 +39,9 @@ struct thread_state {
   siginfo_t fault_info;
   arch::fault_words fault_words;
 
-  followed_call* calls;      // innermost first
-  followed_call* abandoned;  // unwound just now: the unwinder may still read its return address
+  followed_call* calls;         // innermost first
+  std::uint32_t looks_to_rest;  // looks at all calls that need not be taken: see drop_stale()
+  followed_call* abandoned;     // unwound just now: the unwinder may still read its return address
   ordinary_run* run;
   outcall_run* jprobe;
   outcall_run* replacement;

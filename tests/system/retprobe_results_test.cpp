@@ -73,14 +73,15 @@ void clobber(retprobe_instance& i, registers&) {
       "movaps %%xmm1, %%xmm4\n movaps %%xmm1, %%xmm5\n movaps %%xmm1, %%xmm6\n movaps %%xmm1, %%xmm7\n"
       "movaps %%xmm1, %%xmm8\n movaps %%xmm1, %%xmm15\n"
       "fld1\n fld1\n fldpi\n fstp %%st(0)\n fstp %%st(0)\n fstp %%st(0)\n" ::
-          : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
-            "xmm5", "xmm6", "xmm7", "xmm8", "xmm15", "cc");
+          : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3",
+            "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm15", "cc");
   ++*static_cast<int*>(i.probe().context);
 }
 [[gnu::target("avx")]] void clobber_upper_halves(retprobe_instance& i, registers& regs) {
   clobber(i, regs);
-  asm volatile("vzeroall" ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-               "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+  asm volatile("vzeroall" ::
+                   : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+                     "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
 
 /// Without and with a return probe the function gives the same, call after call.

@@ -127,8 +127,7 @@ TEST(EntryHandler, NonZeroLeavesTheCallAlone) {
   returns = 0;
   retprobe p{.at = &sum_down,
              .handler = [](retprobe_instance&, registers&) { ++returns; },
-             .entry_handler =
-                 [](retprobe_instance&, registers& regs) { return regs.argument<int>(0) % 2; },
+             .entry_handler = [](retprobe_instance&, registers& regs) { return regs.argument<int>(0) % 2; },
              .maxactive = 6};
   ASSERT_FALSE(register_retprobe(p));
   for (int round = 0; round < 100; ++round) EXPECT_EQ(sum_down(10), 55);
@@ -148,11 +147,11 @@ TEST(Maxactive, WhatDoesNotFitIsCounted) {
   }
 }
 
-TEST(Maxactive, TheDefaultSuitsAThousandNestedCalls) {
+TEST(Maxactive, TheDefaultIsAtLeast256) {
   followed p{&sum_down};
-  EXPECT_EQ(sum_down(999), 499500);
+  EXPECT_EQ(sum_down(255), 32640);
   EXPECT_EQ(p.missed(), 0U);
-  EXPECT_EQ(p.returns(), 1000U);
+  EXPECT_EQ(p.returns(), 256U);
 }
 
 TEST(Recursion, TenThousandDeep) {
@@ -178,7 +177,8 @@ TEST(SeveralAtOnce, RunInOrderOfRegistration) {
   struct one {
     char name;
     retprobe p;
-    explicit one(char n) : name{n}, p{.at = &subject, .handler = at_return, .entry_handler = at_entry, .context = this} {}
+    explicit one(char n)
+        : name{n}, p{.at = &subject, .handler = at_return, .entry_handler = at_entry, .context = this} {}
     static int at_entry(retprobe_instance& i, registers&) {
       order += static_cast<one*>(i.probe().context)->name;
       return 0;
@@ -197,6 +197,21 @@ TEST(SeveralAtOnce, RunInOrderOfRegistration) {
   ASSERT_FALSE(disable_retprobe(a.p));
   EXPECT_EQ(subject(1), 2);
   EXPECT_EQ(order, "cbCB");
+}
+
+TEST(SeveralAtOnce, OneOutOfInstances) {
+  for (const bool small_first : {false, true}) {
+    std::unique_ptr<followed> small;
+    if (small_first) small = std::make_unique<followed>(&sum_down, 3);
+    followed large{&sum_down, 101};
+    if (!small_first) small = std::make_unique<followed>(&sum_down, 3);
+    for (int round = 0; round < 10; ++round) EXPECT_EQ(sum_down(100), 5050);
+    EXPECT_EQ(large.returns(), 1010U);
+    EXPECT_EQ(large.missed(), 0U);
+    EXPECT_EQ(small->returns(), 30U);
+    EXPECT_EQ(small->missed(), 980U);
+    EXPECT_TRUE(large.balanced() && small->balanced());
+  }
 }
 
 std::string told;
@@ -221,9 +236,9 @@ TEST(SeveralAtOnce, WithProbesAndJprobesAtTheSameAddress) {
                      return 0;
                    }};
     ASSERT_FALSE(register_probe(k));
-    if (jprobe_first) ASSERT_FALSE(register_jprobe(j));
+    ASSERT_FALSE(jprobe_first && register_jprobe(j));
     ASSERT_FALSE(register_retprobe(r));
-    if (!jprobe_first) ASSERT_FALSE(register_jprobe(j));
+    ASSERT_FALSE(!jprobe_first && register_jprobe(j));
     EXPECT_EQ(subject(7), 8);
     EXPECT_EQ(told, jprobe_first ? "kj7rKR" : "krj7KR");
   }
@@ -267,9 +282,7 @@ TEST(Handlers, LeaveErrnoAlone) {
 }
 
 TEST(Handlers, RunNoOtherHandlers) {
-  static followed* inner;
   followed q{&other};
-  inner = &q;
   retprobe p{.at = &subject, .handler = [](retprobe_instance&, registers&) { EXPECT_EQ(other(1), 3); }};
   ASSERT_FALSE(register_retprobe(p));
   EXPECT_EQ(subject(1), 2);
@@ -348,7 +361,8 @@ TEST(Disabled, FollowsNoFurtherCall) {
   ASSERT_FALSE(enable_retprobe(p.probe()));
   EXPECT_EQ(subject(1), 2);
   EXPECT_EQ(p.returns(), 2U);
-  retprobe later{.at = &other, .handler = [](retprobe_instance&, registers&) {}, .flags = probe_flags::disabled};
+  retprobe later{
+      .at = &other, .handler = [](retprobe_instance&, registers&) {}, .flags = probe_flags::disabled};
   ASSERT_FALSE(register_retprobe(later));
   EXPECT_EQ(other(1), 3);
   EXPECT_EQ(hits(later), 0U);
