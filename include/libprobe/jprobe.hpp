@@ -13,7 +13,8 @@ namespace libprobe {
 ///
 /// `entry` points to a function with exactly the probed function's parameters (its result is ignored). It
 /// runs as an ordinary function, on the caller's stack, not in a signal handler: it may allocate, lock, print
-/// and throw. What it throws leaves the probed function's call as if the function had thrown it. It gets
+/// and throw. What it throws leaves the probed function's call as if the function had thrown it (so a caller
+/// that was compiled knowing that it throws nothing ends in std::terminate). It gets
 /// copies of the arguments: whatever it does to them, the function receives what the caller passed. Of
 /// arguments on the stack, `stack_bytes` are copied. It ends by returning, or early by jprobe_return(); never
 /// by longjmp.

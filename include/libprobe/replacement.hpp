@@ -30,7 +30,9 @@ constexpr result_registers operator&(result_registers a, result_registers b) noe
 /// result's are as before when the caller goes on, so callers that were compiled knowing the original
 /// (-fipa-ra) stay right. original() runs the replaced function; calls that the original makes to the
 /// function by name come to the replacement again. Hits of other probes inside `entry` run their handlers as
-/// usual. Owned by the caller, neither copied nor moved while registered.
+/// usual; inside a handler (of a probe, say) the function itself runs, and the replacement counts a miss.
+/// `entry` ends by returning or by an exception, never by longjmp, from it or from the original: a removal
+/// would wait for it for ever. Owned by the caller, neither copied nor moved while registered.
 struct replacement {
   location at;  ///< a function's first instruction, else errc::not_function_entry
   void* entry = nullptr;

@@ -81,7 +81,7 @@ TEST(JprobeContext, AnExceptionIsTheFunctions) {
   for (int i = 0; i < 1000; ++i) {
     try {
       const counted local{destroyed};
-      opaque(&subject)(i);  // a call whose compiler knows that subject() throws nothing could not be left
+      opaque (&subject)(i);  // a call whose compiler knows that subject() throws nothing could not be left
       FAIL() << "did not throw";
     } catch (const std::runtime_error& error) {
       EXPECT_EQ(error.what(), "refused " + std::to_string(i));
@@ -128,7 +128,7 @@ TEST(JprobeContext, AThreadMayExitInAHandler) {
                   &thread, nullptr,
                   [](void*) -> void* {
                     const counted local{destroyed};
-                    opaque(&subject)(1);
+                    opaque (&subject)(1);
                     return nullptr;
                   },
                   nullptr),

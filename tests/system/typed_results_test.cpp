@@ -65,7 +65,7 @@ requires std::is_arithmetic_v<R> R make(of<R>, int n) { return static_cast<R>(n 
 bool make(of<bool>, int n) { return n % 2 == 0; }
 quad make(of<quad>, int n) { return (quad{n} << 70) + n; }
 color make(of<color>, int n) { return n == 3 ? color::blue : color::red; }
-const char* make(of<const char*>, int n) { return "0123456789abcdef" + n; }
+const char* make(of<const char*>, int n) { return &"0123456789abcdef"[n]; }
 template <class T>
 std::complex<T> make(of<std::complex<T>>, int n) {
   return {static_cast<T>(n), static_cast<T>(-2 * n)};
