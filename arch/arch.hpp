@@ -94,6 +94,8 @@ std::uintptr_t return_slot(std::size_t number) noexcept;
 std::size_t return_slot_at(std::uintptr_t ip) noexcept;
 /// Where the followed call truly returns to.
 std::uintptr_t saved_return(std::size_t number) noexcept;
+/// Saves the return address that lies at `sp`, which stays there: until one of the three below.
+void save_return(std::uintptr_t sp, std::size_t number) noexcept;
 /// A function that is about to begin at regs.ip() will return to the slot: it is called from there, so that
 /// the return-stack buffer, and a shadow stack, see a matching pair. Signal-safe.
 void call_from_slot(registers& regs, std::size_t number) noexcept;

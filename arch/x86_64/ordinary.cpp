@@ -91,6 +91,10 @@ std::size_t return_slot_at(std::uintptr_t ip) noexcept {
 
 std::uintptr_t saved_return(std::size_t number) noexcept { return libprobe_saved_returns[number]; }
 
+void save_return(std::uintptr_t sp, std::size_t number) noexcept {
+  libprobe_saved_returns[number] = word_at(sp);
+}
+
 void call_from_slot(registers& regs, std::size_t number) noexcept {
   hijack_return(regs.rsp, number);  // the call will write the same once more; until then a signal may look
   libprobe_call_targets[number] = regs.rip;
@@ -99,7 +103,7 @@ void call_from_slot(registers& regs, std::size_t number) noexcept {
 }
 
 void hijack_return(std::uintptr_t sp, std::size_t number) noexcept {
-  libprobe_saved_returns[number] = word_at(sp);
+  save_return(sp, number);
   word_at(sp) = return_slot(number);
 }
 

@@ -32,10 +32,18 @@ void unlink(site::followed_call& call) noexcept {
   }
 }
 
-void drop_abandoned() noexcept {
-  if (auto* call = site::self.abandoned) {
-    site::self.abandoned = nullptr;
-    free_call(*call);
+/// An unwinder has told us of the end of these calls, and read their return addresses a moment later. It runs
+/// below them on the stack, so at `sp` it is done with those that do not lie above; a signal may have come in
+/// between.
+void drop_abandoned(std::uintptr_t sp) noexcept {
+  for (auto** link = &site::self.abandoned; *link != nullptr;) {
+    auto& call = **link;
+    if (call.sp > sp) {
+      link = &call.outer;
+      continue;
+    }
+    *link = call.outer;
+    free_call(call);
   }
 }
 
@@ -95,7 +103,7 @@ void drop_left_behind(const registers& regs, site::followed_call& begun) noexcep
 }
 
 site::followed_call* begin_call(const registers& regs) noexcept {
-  drop_abandoned();
+  drop_abandoned(regs.sp());
   drop_stale(&site::self.calls, regs.sp(), false);
   auto number = take_number();
   if (number == site::free_list::none) {
@@ -105,6 +113,7 @@ site::followed_call* begin_call(const registers& regs) noexcept {
   if (number == site::free_list::none) return nullptr;
   auto& call = site::calls[number];
   call.sp = regs.sp();
+  arch::save_return(call.sp, number);  // so that a signal handler's hits find it alive: see is_live()
   call.instances = nullptr;
   call.owner = &site::self;
   call.outer = site::self.calls;
@@ -113,7 +122,7 @@ site::followed_call* begin_call(const registers& regs) noexcept {
 }
 
 retprobe_instance* end_call(site::followed_call& call) noexcept {
-  drop_abandoned();
+  drop_abandoned(call.sp);
   auto* instances = call.instances;
   call.instances = nullptr;
   if (site::self.calls == &call || call.owner == &site::self) {
@@ -138,10 +147,10 @@ void abandon_instances(retprobe_instance* first) noexcept {
 }
 
 void abandon_call(site::followed_call& call) noexcept {
-  drop_abandoned();
   unlink(call);
   auto* instances = call.instances;
   call.instances = nullptr;
+  call.outer = site::self.abandoned;
   site::self.abandoned = &call;
   abandon_instances(instances);
 }

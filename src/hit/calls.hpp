@@ -19,7 +19,8 @@ void drop_left_behind(const registers& regs, site::followed_call& begun) noexcep
 retprobe_instance* end_call(site::followed_call& call) noexcept;
 
 /// The call will never return: unwind handlers run, instances are given back. The slot is kept until the
-/// thread's next operation here, since the unwinder that told us still needs it.
+/// thread's next operation here from the same height of the stack, since the unwinder that told us still
+/// needs it.
 void abandon_call(site::followed_call& call) noexcept;
 
 /// Every instance runs its pool's unwind handler and goes back.

@@ -41,7 +41,7 @@ struct thread_state {
 
   followed_call* calls;         // innermost first
   std::uint32_t looks_to_rest;  // looks at all calls that need not be taken: see drop_stale()
-  followed_call* abandoned;     // unwound just now: the unwinder may still read its return address
+  followed_call* abandoned;     // unwound just now: the unwinder may still read their return addresses
   ordinary_run* run;
   outcall_run* jprobe;
   outcall_run* replacement;
