@@ -32,9 +32,6 @@ namespace libprobe::arch {
 /// keeps its meaning.
 result<displaced> plan(const instruction& what, std::uintptr_t address, bool step) noexcept;
 
-/// True for a control transfer: those are emulated, whatever was asked for.
-bool is_branch(const displaced& what) noexcept;
-
 /// Writes the code for a copied instruction as it must stand at `slot` (`code` holds 2 * slot_unit bytes).
 /// Pure: the same address, bytes and slot always give the same code. errc::out_of_code_memory if the slot is
 /// out of reach of the instruction's operand and no scratch register can bridge it.
@@ -140,8 +137,8 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame);
 /// given. It goes on at regs.
 void libprobe_on_entry(libprobe::registers* regs, void* vectors);
 void libprobe_on_replacement(libprobe::registers* regs, void* vectors);
-/// Where the personality routine of the return slots sends an exception that the function's caller will catch.
-/// Its two data registers: the exception, the true return address.
+/// Where the personality routine of the return slots sends an exception that the function's caller will
+/// catch. Its two data registers: the exception, the true return address.
 void libprobe_throw_on();
 /// A followed call has returned; regs.ip() is where it goes on.
 void libprobe_on_return(libprobe::registers* regs, void* vectors, std::size_t number);

@@ -69,6 +69,11 @@ struct displaced {
   std::int64_t value = 0;  // immediate, displacement, or a direct branch's target
 };
 
+/// True for a control transfer: those are emulated, whatever was asked for.
+inline bool is_branch(const displaced& what) noexcept {
+  return what.what >= displaced::operation::call_relative;
+}
+
 /// Slots are cut from pages in units; a scratch-register copy takes two.
 inline constexpr std::size_t slot_unit = 64;
 

@@ -244,6 +244,4 @@ result<displaced> plan(const instruction& what, std::uintptr_t address, bool ste
   return plan;
 }
 
-bool is_branch(const displaced& what) noexcept { return what.what >= operation::call_relative; }
-
 }  // namespace libprobe::arch
