@@ -1,10 +1,22 @@
 #include <libprobe/batch.hpp>
 
 #include "api/place.hpp"
+#include "epoch/epoch.hpp"
+#include "hit/calls.hpp"
+#include "hit/run.hpp"
 
 namespace libprobe {
 
-std::error_code commit_probes() noexcept { return api::refuse(control::registry::instance().commit()); }
+std::error_code commit_probes() noexcept {
+  const auto answer = control::registry::instance().commit();
+  if (answer != errc::would_deadlock) {
+    // Retprobes are kept while calls of theirs are open: those of ended threads never return.
+    const epoch::section section;
+    const hit::in_handler unwind_handlers_may_run;
+    hit::drop_of_ended_threads();
+  }
+  return api::refuse(answer);
+}
 
 batch::~batch() {
   if (!added_.empty() || !removed_.empty()) commit();

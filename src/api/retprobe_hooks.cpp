@@ -33,6 +33,11 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
     hit::drop_left_behind(hit.regs, *hit.call);
     instance = pool.take();
   }
+  if (instance == nullptr && pool.may_ask()) {
+    hit::drop_of_ended_threads();
+    instance = pool.take();
+    if (instance != nullptr) pool.asked_in_vain.store(0, std::memory_order_relaxed);
+  }
   if (instance != nullptr) {
     instance->probe_ = static_cast<retprobe*>(a.owner);
     instance->return_address_ = reinterpret_cast<void*>(arch::return_address(hit.regs));

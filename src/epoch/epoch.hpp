@@ -80,6 +80,9 @@ class section {
   token mine_;
 };
 
+/// The number of the calling thread, inside a section: without a system call where the thread has a record.
+int thread_number() noexcept;
+
 /// Prepares the process; before the first synchronize(). Idempotent.
 void prepare() noexcept;
 

@@ -72,3 +72,11 @@ reader* claim() noexcept {
 }
 
 }  // namespace libprobe::epoch::detail
+
+namespace libprobe::epoch {
+
+int thread_number() noexcept {
+  return detail::self != nullptr ? detail::self->owner.load(std::memory_order_relaxed) : os::thread_id();
+}
+
+}  // namespace libprobe::epoch

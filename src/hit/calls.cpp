@@ -1,5 +1,9 @@
 #include "hit/calls.hpp"
 
+#include <utility>
+
+#include "epoch/epoch.hpp"
+#include "os/signals.hpp"
 #include "site/free_list.hpp"
 #include "site/instances.hpp"
 #include "site/thread.hpp"
@@ -19,8 +23,8 @@ std::uint32_t take_number() noexcept {
 }
 
 void free_call(site::followed_call& call) noexcept {
-  call.owner = nullptr;
   call.over.store(false, std::memory_order_relaxed);
+  call.owner.store(0, std::memory_order_relaxed);
   free_calls.give(static_cast<std::uint32_t>(site::number_of(call)));
 }
 
@@ -67,6 +71,16 @@ bool is_live(const site::followed_call& call, std::uintptr_t sp) noexcept {
   return word == slot;
 }
 
+/// True if a running thread has made a call from the very same place on the stack.
+bool is_overlaid(const site::followed_call& call) noexcept {
+  for (std::uint32_t number = 0; number < free_calls.touched(); ++number) {
+    const auto& other = site::calls[number];
+    const int owner = other.owner.load(std::memory_order_acquire);
+    if (&other != &call && owner > 0 && other.sp == call.sp && os::thread_exists(owner)) return true;
+  }
+  return false;
+}
+
 /// longjmp leaves calls behind, the innermost ones. From `link` on, stops at one that is alive and encloses
 /// this place; a thread with several stacks may have others in between. `all`: looks behind that one, too,
 /// where calls are that looked alive before, since nothing had been written to their place on the stack yet.
@@ -102,12 +116,33 @@ void drop_left_behind(const registers& regs, site::followed_call& begun) noexcep
   drop_stale(&begun.outer, regs.sp(), true);
 }
 
+void drop_of_ended_threads() noexcept {
+  int alive = epoch::thread_number();  // the last one found so: calls of a thread come in runs
+  for (std::uint32_t number = 0; number < free_calls.touched(); ++number) {
+    auto& call = site::calls[number];
+    int owner = call.owner.load(std::memory_order_acquire);  // pairs with begin_call(): sp is the call's
+    if (owner <= 0 || owner == alive) continue;
+    if (os::thread_exists(owner)) {
+      alive = owner;
+      continue;
+    }
+    // A coroutine outlives the thread that began it; what is on its stack tells. A stack that another thread
+    // uses now is none.
+    const bool over = call.over.load(std::memory_order_acquire);
+    if (!over && is_live(call, is_overlaid(call) ? call.sp : 0)) continue;
+    if (!call.owner.compare_exchange_strong(owner, -1, std::memory_order_acq_rel)) continue;
+    if (!over) abandon_instances(std::exchange(call.instances, nullptr));
+    free_call(call);
+  }
+}
+
 site::followed_call* begin_call(const registers& regs) noexcept {
   drop_abandoned(regs.sp());
   drop_stale(&site::self.calls, regs.sp(), false);
   auto number = take_number();
   if (number == site::free_list::none) {
     drop_stale(&site::self.calls, regs.sp(), true);
+    drop_of_ended_threads();
     number = take_number();
   }
   if (number == site::free_list::none) return nullptr;
@@ -115,7 +150,7 @@ site::followed_call* begin_call(const registers& regs) noexcept {
   call.sp = regs.sp();
   arch::save_return(call.sp, number);  // so that a signal handler's hits find it alive: see is_live()
   call.instances = nullptr;
-  call.owner = &site::self;
+  call.owner.store(epoch::thread_number(), std::memory_order_release);
   call.outer = site::self.calls;
   site::self.calls = &call;
   return &call;
@@ -125,7 +160,7 @@ retprobe_instance* end_call(site::followed_call& call) noexcept {
   drop_abandoned(call.sp);
   auto* instances = call.instances;
   call.instances = nullptr;
-  if (site::self.calls == &call || call.owner == &site::self) {
+  if (site::self.calls == &call || call.owner.load(std::memory_order_relaxed) == epoch::thread_number()) {
     unlink(call);
     free_call(call);
   } else {

@@ -14,6 +14,10 @@ site::followed_call* begin_call(const registers& regs) noexcept;
 /// which looks like one that longjmp has left behind.
 void drop_left_behind(const registers& regs, site::followed_call& begun) noexcept;
 
+/// The calls that ended threads have left behind, so far as nothing on their stacks says that they are alive:
+/// unwind handlers run here. Inside a section, in a handler; a system call for each thread that has calls.
+void drop_of_ended_threads() noexcept;
+
 /// Takes the call out of the list, and gives back its slot. Its instances are the caller's. The saved return
 /// address may be gone afterwards.
 retprobe_instance* end_call(site::followed_call& call) noexcept;

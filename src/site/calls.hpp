@@ -9,12 +9,13 @@
 
 namespace libprobe::site {
 
-/// A call that will return through its slot. Used by the thread that made it, but for `over`.
+/// A call that will return through its slot. Used by the thread that made it, but for `over`; and by anyone
+/// who finds that thread ended.
 struct followed_call {
   std::uintptr_t sp = 0;                   // where the return address lies while the function runs
   retprobe_instance* instances = nullptr;  // in order of registration
   followed_call* outer = nullptr;          // the calls of one thread, innermost first
-  const void* owner = nullptr;             // thread that has it in its list
+  std::atomic<int> owner{0};               // number of the thread that has it in its list; 0: free
   std::atomic<bool> over{false};           // it returned in another thread: the owner may drop it
 };
 

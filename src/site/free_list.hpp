@@ -46,6 +46,9 @@ class free_list {
                                           std::memory_order_relaxed));
   }
 
+  /// Numbers from here on have never been handed out.
+  [[nodiscard]] std::uint32_t touched() const noexcept { return fresh_.load(std::memory_order_acquire); }
+
  private:
   std::uint32_t take_fresh() noexcept {
     auto number = fresh_.load(std::memory_order_relaxed);

@@ -13,9 +13,14 @@ struct instance_pool : attachment {
   void (*returned)(instance_pool&, retprobe_instance&, registers&) = nullptr;
   void (*abandoned)(instance_pool&, retprobe_instance&) = nullptr;  // null: nobody wants to know
   std::size_t stride = 0;                                           // bytes from instance to instance
-  std::byte* memory = nullptr;  // allocated with the pool
+  std::byte* memory = nullptr;                                      // allocated with the pool
   free_list free;
   std::atomic<std::uint32_t> active{0};
+  std::atomic<std::uint32_t> asked_in_vain{0};
+
+  /// True when it may pay to ask after ended threads: at once after a success, and now and then without; it
+  /// costs system calls, and a recursion that is out of instances asks at every call.
+  bool may_ask() noexcept { return asked_in_vain.fetch_add(1, std::memory_order_relaxed) % 64 == 0; }
 
   /// An instance with its data cleared; null if all are in use. Signal-safe.
   retprobe_instance* take() noexcept {

@@ -109,6 +109,17 @@ TEST_P(Jump, BelowACallThatReturns) {
   }
   return opaque(dive(depth - 1)) + 1;
 }
+// Each leaves a call behind that no later hit of its own can notice; others notice that it has ended.
+TEST(EndedThreads, LoseNothingForGood) {
+  constexpr int threads = 200;
+  constexpr std::size_t maxactive = 8;
+  followed p{&frame<0>, maxactive};
+  for (int i = 0; i < threads; ++i) std::thread{[] { EXPECT_TRUE(jumps(-1)); }}.join();
+  EXPECT_EQ(p.missed(), 0U);
+  EXPECT_EQ(hits(p.probe()), std::uint64_t{threads});
+  EXPECT_GE(p.unwinds(), threads - maxactive);
+}
+
 TEST(DeepJump, GivesBackAThousandInstancesInTime) {
   followed p{&dive, 1001};
   for (int round = 0; round < 20; ++round) {
