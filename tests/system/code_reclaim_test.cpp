@@ -47,8 +47,8 @@ void probe_fresh_places(std::size_t round, const made_code& code) {
   std::vector<std::unique_ptr<libprobe::probe>> probes;
   std::vector<libprobe::probe*> pointers;
   for (std::size_t i = 0; i < probes_at_once; ++i) {
-    probes.emplace_back(
-        new libprobe::probe{.at = static_cast<const void*>(code.at(round * probes_at_once + i)), .pre_handler = nothing});
+    probes.emplace_back(new libprobe::probe{
+        .at = static_cast<const void*>(code.at(round * probes_at_once + i)), .pre_handler = nothing});
     pointers.push_back(probes.back().get());
   }
   ASSERT_FALSE(libprobe::register_probes(pointers)) << libprobe::last_error_detail();
@@ -105,7 +105,8 @@ TEST_F(code_reclaim, a_slot_with_a_thread_inside_is_kept) {
     ASSERT_FALSE(libprobe::register_probe(p)) << libprobe::last_error_detail();
     std::thread reader{[&] { answer = blocking_call(SYS_read, ends[0], reinterpret_cast<long>(&byte), 1); }};
     while (libprobe::hits(p) == 0) std::this_thread::yield();
-    std::this_thread::sleep_for(std::chrono::milliseconds{50});  // it blocks; if not, nothing is proven quiet either
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds{50});  // it blocks; if not, nothing is proven quiet either
     libprobe::unregister_probe(p);
     const made_code code{rounds * probes_at_once};
     for (std::size_t round = 0; round < rounds; ++round) probe_fresh_places(round, code);

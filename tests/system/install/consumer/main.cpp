@@ -22,7 +22,9 @@ int main() {
   bool good = check(!libprobe::register_probe(mine), "a function of the program's is probed");
   good = check(twice(21) == 42, "the probed function works") && good;
   good = check(libprobe::hits(mine) == 1, "the probe was hit") && good;
-  good = check(libprobe::register_probe(own) == libprobe::errc::denied_address, "libprobe's text is refused") && good;
+  good =
+      check(libprobe::register_probe(own) == libprobe::errc::denied_address, "libprobe's text is refused") &&
+      good;
   libprobe::unregister_probe(mine);
   return good ? 0 : 1;
 }
