@@ -158,7 +158,10 @@ void call_in_place(const void* entry, registers& regs, void* vectors, std::size_
 }
 
 void prepare_ordinary() noexcept {
-  std::uint32_t a = 0, b = 0, c = 0, d = 0;
+  std::uint32_t a = 0;
+  std::uint32_t b = 0;
+  std::uint32_t c = 0;
+  std::uint32_t d = 0;
   constexpr std::uint32_t osxsave = 1U << 27;
   if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & osxsave) == 0) return;
   constexpr std::uint32_t wanted = x87 | sse | avx | opmask | zmm_upper | zmm_high;

@@ -1,3 +1,4 @@
+#include <exception>
 #include <libprobe/batch.hpp>
 
 #include "api/place.hpp"
@@ -7,7 +8,9 @@
 
 namespace libprobe {
 
-std::error_code commit_probes() noexcept {
+namespace {
+
+errc commit_all() noexcept {
   const auto answer = control::registry::instance().commit();
   if (answer != errc::would_deadlock) {
     // Retprobes are kept while calls of theirs are open: those of ended threads never return.
@@ -15,8 +18,12 @@ std::error_code commit_probes() noexcept {
     const hit::in_handler unwind_handlers_may_run;
     hit::drop_of_ended_threads();
   }
-  return api::refuse(answer);
+  return answer;
 }
+
+}  // namespace
+
+std::error_code commit_probes() noexcept { return api::refuse(commit_all()); }
 
 batch::~batch() {
   if (!added_.empty() || !removed_.empty()) commit();
@@ -24,10 +31,10 @@ batch::~batch() {
 
 std::error_code batch::commit() noexcept {
   const site::quiet no_handlers;
-  // Removals first: a probe that is both removed and added ends registered.
-  for (const auto& one : removed_) std::visit([](auto* p) { api::detach(p->state_); }, one);
   std::error_code added;
   try {
+    // Removals first: a probe that is both removed and added ends registered.
+    for (const auto& one : removed_) std::visit([](auto* p) { api::detach(p->state_); }, one);
     std::vector<api::wish> wishes;
     wishes.reserve(added_.size());
     for (const auto& one : added_) {
@@ -39,14 +46,13 @@ std::error_code batch::commit() noexcept {
       wishes.push_back(std::move(*made));
     }
     if (!added && !wishes.empty()) added = api::place(wishes);
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {  // the heap is exhausted; a batch's variants always hold one of the kinds
     added = api::refuse(errc::out_of_memory);
   }
-  auto detail = added ? last_error_detail() : std::string{};
   removed_.clear();
   added_.clear();
-  const auto committed = commit_probes();
-  return added ? api::refuse(static_cast<errc>(added.value()), std::move(detail)) : committed;
+  const auto committed = commit_all();
+  return added ? added : api::refuse(committed);  // a refused addition's detail stays
 }
 
 }  // namespace libprobe

@@ -29,7 +29,7 @@ class slot_store {
   [[nodiscard]] std::size_t chunks() const noexcept { return chunks_.size(); }
 
   /// Slots that are kept for the next probe at their address, though no site uses them now: 4 MiB of code.
-  static constexpr std::size_t idle_bound = 64 * 1024;
+  static constexpr std::size_t idle_bound = std::size_t{64} * 1024;
 
   /// Past the bound: takes back the slots that are not `in_use` and that provably nobody is inside of. What
   /// is not proven quiet is kept, and the next attempt waits until there are half as many again. A grace
