@@ -44,6 +44,9 @@ result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uin
 /// Copies the interrupted state out of and back into a signal frame.
 void load(registers& regs, ucontext_t& context) noexcept;
 void store(const registers& regs, ucontext_t& context) noexcept;
+/// What unwinders see: the kernel leaves the instruction pointer behind the breakpoint, where another
+/// instruction's unwind data may hold.
+void set_ip(ucontext_t& context, std::uintptr_t address) noexcept;
 
 /// The address of the breakpoint that raised this SIGTRAP; 0 if it was not one.
 std::uintptr_t breakpoint_address(const siginfo_t& info, const ucontext_t& context) noexcept;

@@ -92,6 +92,10 @@ void store(const registers& regs, ucontext_t& context) noexcept {
   set(REG_EFL, regs.rflags);
 }
 
+void set_ip(ucontext_t& context, std::uintptr_t address) noexcept {
+  context.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(address);
+}
+
 std::uintptr_t breakpoint_address(const siginfo_t& info, const ucontext_t& context) noexcept {
   // The kernel raises SIGTRAP for int3 with SI_KERNEL; every other source has its own code.
   if (info.si_code != SI_KERNEL) return 0;

@@ -47,9 +47,13 @@
         movq    %r14, R14_(%rsp)
         movq    %r15, R15_(%rsp)
         pushfq
+        .cfi_adjust_cfa_offset 8
         popq    RFLAGS_(%rsp)
+        .cfi_adjust_cfa_offset -8
         pushq   $2                      // DF, and NT and AC with it: iretq and compiled code want them clear
+        .cfi_adjust_cfa_offset 8
         popfq
+        .cfi_adjust_cfa_offset -8
 .endm
 
 .macro restore_integers base

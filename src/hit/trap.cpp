@@ -38,7 +38,7 @@ void finish_copy(const site::slot& code, registers& regs) noexcept {
   if (const site::site* at = site::sites.find(code.address)) run_after(*at, regs);
 }
 
-outcome on_breakpoint(std::uintptr_t address, registers& regs) noexcept {
+outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& context) noexcept {
   const epoch::section section;
   if (const site::site* at = site::sites.find(address)) {
     regs.set_ip(address);
@@ -46,6 +46,7 @@ outcome on_breakpoint(std::uintptr_t address, registers& regs) noexcept {
       arch::divert_to_entry(regs, address);
       return outcome::resume;
     }
+    arch::set_ip(context, address);
     site::hit hit{regs};
     const bool redirected = run_before(*at, hit);
     if (wants_call(hit)) {
@@ -110,7 +111,7 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
 
   auto outcome = hit::outcome::not_ours;
   if (address != 0) {
-    outcome = hit::on_breakpoint(address, regs);
+    outcome = hit::on_breakpoint(address, regs, context);
   } else if (arch::is_single_step(*info)) {
     outcome = hit::on_single_step(regs);
   }
