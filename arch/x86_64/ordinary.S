@@ -28,6 +28,9 @@
 #define USER_CS 0x33
 #define USER_SS 0x2b
 
+        .hidden libprobe_vector_mask    // defined in ordinary.cpp
+        .hidden libprobe_vector_size
+
         .text
 
 .macro save_integers

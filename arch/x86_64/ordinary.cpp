@@ -18,8 +18,8 @@ void libprobe_call(const void* entry, const libprobe::registers* regs, const voi
 [[noreturn]] void libprobe_return_early(void* frame);
 
 // Read by the entry code. A mask of 0: the CPU has no XSAVE, and FXSAVE does.
-std::uint32_t libprobe_vector_mask = 0;
-std::uint64_t libprobe_vector_size = 512;
+[[gnu::visibility("hidden")]] std::uint32_t libprobe_vector_mask = 0;
+[[gnu::visibility("hidden")]] std::uint64_t libprobe_vector_size = 512;
 }
 
 namespace libprobe::arch {

@@ -60,7 +60,7 @@ std::error_code place(std::span<wish> wishes);
 result<wish> wish_for(probe& p);
 result<wish> wish_for(jprobe& p);
 result<wish> wish_for(retprobe& p);
-result<wish> wish_for(replacement& p);
+result<wish> wish_for(replacement& r);
 
 /// register_KINDs().
 template <class Probe>
