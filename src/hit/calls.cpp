@@ -129,7 +129,7 @@ void drop_of_ended_threads() noexcept {
     // A coroutine outlives the thread that began it; what is on its stack tells. A stack that another thread
     // uses now is none.
     const bool over = call.over.load(std::memory_order_acquire);
-    if (!over && is_live(call, is_overlaid(call) ? call.sp : 0)) continue;
+    if (!over && is_live(call, is_overlaid(call) ? call.sp.load(std::memory_order_relaxed) : 0)) continue;
     if (!call.owner.compare_exchange_strong(owner, -1, std::memory_order_acq_rel)) continue;
     if (!over) abandon_instances(std::exchange(call.instances, nullptr));
     free_call(call);
@@ -147,8 +147,8 @@ site::followed_call* begin_call(const registers& regs) noexcept {
   }
   if (number == site::free_list::none) return nullptr;
   auto& call = site::calls[number];
-  call.sp = regs.sp();
-  arch::save_return(call.sp, number);  // so that a signal handler's hits find it alive: see is_live()
+  call.sp.store(regs.sp(), std::memory_order_relaxed);
+  arch::save_return(regs.sp(), number);  // so that a signal handler's hits find it alive: see is_live()
   call.instances = nullptr;
   call.owner.store(epoch::thread_number(), std::memory_order_release);
   call.outer = site::self.calls;

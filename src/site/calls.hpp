@@ -12,7 +12,7 @@ namespace libprobe::site {
 /// A call that will return through its slot. Used by the thread that made it, but for `over`; and by anyone
 /// who finds that thread ended.
 struct followed_call {
-  std::uintptr_t sp = 0;                   // where the return address lies while the function runs
+  std::atomic<std::uintptr_t> sp{0};       // where the return address lies while the function runs
   retprobe_instance* instances = nullptr;  // in order of registration
   followed_call* outer = nullptr;          // the calls of one thread, innermost first
   std::atomic<int> owner{0};               // number of the thread that has it in its list; 0: free
