@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <libprobe/registers.hpp>
 #include <libprobe/replacement.hpp>
+#include <optional>
 #include <span>
 
 #include "os/result.hpp"
@@ -18,9 +19,11 @@
 // From the port's folder:
 #include "displaced.hpp"    // struct displaced, struct slot_layout, slot_unit: a site's plan and its code
 #include "instruction.hpp"  // struct instruction, decode(), max_instruction_length
+#include "jump.hpp"         // enum tactic, struct jump_shape, jump_shapes(), write_jump()
 #include "linkage.hpp"      // linkage stubs, relocations, the signal-return stub
 #include "machine.hpp"      // breakpoint, system_call(), cpu_relax()
 #include "return_slots.h"   // RETURN_CHUNKS
+#include "vectors.hpp"      // struct vector_use: what a handler may do to the extended state
 
 namespace libprobe::arch {
 
@@ -32,11 +35,25 @@ namespace libprobe::arch {
 /// keeps its meaning.
 result<displaced> plan(const instruction& what, std::uintptr_t address, bool step) noexcept;
 
-/// Writes the code for a copied instruction as it must stand at `slot` (`code` holds 2 * slot_unit bytes).
-/// Pure: the same address, bytes and slot always give the same code. errc::out_of_code_memory if the slot is
-/// out of reach of the instruction's operand and no scratch register can bridge it.
+/// Writes the code for a copied instruction as it must stand at `slot` (`code` holds 2 * slot_unit bytes),
+/// from where it goes on at `next`. Pure: the same arguments always give the same code.
+/// errc::out_of_code_memory if the slot is out of reach of the instruction's operand and no scratch register
+/// can bridge it.
 result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uintptr_t slot,
-                         std::span<std::uint8_t> code) noexcept;
+                         std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
+
+/// Where a branch with a relative operand leads; nothing for any other instruction.
+std::optional<std::uintptr_t> branch_target(const instruction& what, std::uintptr_t address) noexcept;
+
+/// Writes the code that a jump leads to: it calls the handlers and goes on at `next`. `about` (a site::detour)
+/// comes to libprobe_on_detour(); or to libprobe_on_detour_after(), where `passed` bytes of the original have run.
+/// Fills one slot_unit. Pure, as emit().
+result<slot_layout> emit_detour(const void* about, std::uint8_t passed, std::uintptr_t slot,
+                                std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
+
+/// A jump from `hop`, which is as long as hop_length, to anywhere.
+inline constexpr std::size_t hop_length = 14;
+void write_hop(std::uintptr_t hop, std::uintptr_t target, std::span<std::uint8_t, hop_length> code) noexcept;
 
 // ---- hit: signal-safe, no allocation, no lock, no libc
 // --------------------------------------------------------
@@ -121,6 +138,10 @@ void call_function(const void* entry, const registers& regs, const void* vectors
 void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes,
                    result_registers result);
 
+/// Reads the code of a handler, and of all that it calls directly, for what it can do to the extended state. What
+/// cannot be followed may do everything. Control side.
+vector_use vectors_used_by(std::uintptr_t function) noexcept;
+
 /// Learns how much extended state the CPU has. Before anything of this part is used.
 void prepare_ordinary() noexcept;
 
@@ -143,6 +164,11 @@ void libprobe_on_replacement(libprobe::registers* regs, void* vectors);
 /// Where the personality routine of the return slots sends an exception that the function's caller will
 /// catch. Its two data registers: the exception, the true return address.
 void libprobe_throw_on();
+/// In src/hit: called by the code that emit_detour() wrote, in ordinary context. Non-zero: the program goes on at regs,
+/// instead of the displaced instruction. `vectors` as in libprobe_on_entry(), null where they were not saved whole;
+/// `saved` says what was (a vector_use).
+int libprobe_on_detour(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
+int libprobe_on_detour_after(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
 /// A followed call has returned; regs.ip() is where it goes on.
 void libprobe_on_return(libprobe::registers* regs, void* vectors, std::size_t number);
 }

@@ -20,6 +20,7 @@ constexpr std::uint64_t trap_flag = 0x100;
 constexpr std::uint64_t avx_component = 4;
 // Offsets in the XSAVE area, Intel SDM vol. 1, 13.4.
 constexpr std::size_t xmm_offset = 160;
+constexpr std::size_t xmm_bytes = 16;
 constexpr std::uint32_t xstate_magic = 0x46505853;  // FP_XSTATE_MAGIC1, asm/sigcontext.h
 constexpr std::size_t sw_reserved_offset = 464;
 constexpr std::size_t xstate_bv_offset = 512;
@@ -63,6 +64,7 @@ void load(registers& regs, ucontext_t& context) noexcept {
   regs.rflags = get(REG_EFL);
   auto* area = reinterpret_cast<std::byte*>(context.uc_mcontext.fpregs);
   regs.xmm_ = area + xmm_offset;
+  regs.vector_stride_ = xmm_bytes;
   const auto& software = software_bytes(context);
   const bool xsave = has_xsave_area(software);
   regs.xstate_in_use_ = xsave ? reinterpret_cast<std::uint64_t*>(area + xstate_bv_offset) : nullptr;

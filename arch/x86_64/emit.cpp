@@ -121,9 +121,9 @@ struct copy {
 
 }  // namespace
 
-result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uintptr_t slot,
+result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uintptr_t slot, std::uintptr_t next,
                          std::span<std::uint8_t> code) noexcept {
-  if (needs_rewriting(plan)) return emit_branch(plan, address, slot, code);
+  if (needs_rewriting(plan)) return emit_branch(plan, address, slot, next, code);
   const auto parts = split({plan.original, plan.length});
   if (!parts) return parts.error();
   const instruction& what = *parts;
@@ -147,7 +147,7 @@ result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uin
   code_writer out{code, slot};
   layout.body = relocated.append(out);
   layout.after = out.offset();
-  out.jump(address + what.length);
+  out.jump(next);
   out.skip_to(layout.part_two);
   relocated.append(out);
   out.bytes({breakpoint[0]});

@@ -96,18 +96,17 @@ bool needs_rewriting(const displaced& what) noexcept {
 }
 
 result<slot_layout> emit_branch(const displaced& what, std::uintptr_t address, std::uintptr_t slot,
-                                std::span<std::uint8_t> code) noexcept {
+                                std::uintptr_t next, std::span<std::uint8_t> code) noexcept {
   std::fill(code.begin(), code.end(), breakpoint[0]);
   code_writer out{code, slot};
   slot_layout layout;
   layout.original_length = what.length;
-  const auto next = address + what.length;
   const auto target = static_cast<std::uintptr_t>(what.value);
   const bool call = what.what == operation::call_relative || what.what == operation::call_register ||
                     what.what == operation::call_memory;
   if (call) {
     if (what.from == rsp) return errc::unsupported_instruction;
-    push_word(out, next);
+    push_word(out, address + what.length);
     layout.pushed = 5;
   }
   switch (what.what) {

@@ -14,6 +14,6 @@ bool needs_rewriting(const displaced& what) noexcept;
 /// As emit(). A call pushes the address behind the original, so that callee, unwinders and position tricks
 /// see what they would have seen.
 result<slot_layout> emit_branch(const displaced& what, std::uintptr_t address, std::uintptr_t slot,
-                                std::span<std::uint8_t> code) noexcept;
+                                std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
 
 }  // namespace libprobe::arch

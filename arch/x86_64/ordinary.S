@@ -2,129 +2,11 @@
 //
 // A frame is a struct registers (include/libprobe/registers_x86_64.hpp) with the extended state's area below it.
 
-#define RAX_ 0
-#define RBX_ 8
-#define RCX_ 16
-#define RDX_ 24
-#define RSI_ 32
-#define RDI_ 40
-#define RBP_ 48
-#define RSP_ 56
-#define R8_ 64
-#define R9_ 72
-#define R10_ 80
-#define R11_ 88
-#define R12_ 96
-#define R13_ 104
-#define R14_ 112
-#define R15_ 120
-#define RIP_ 128
-#define RFLAGS_ 136
-#define XMM_ 144
-#define YMM_UPPER_ 152
-#define XSTATE_IN_USE_ 160
+#include "frame.h"
+
 #define FRAME 256               /* from the frame to the program's stack pointer: registers, red zone, key */
 #define KEY 16                  /* where, below the program's stack pointer, the hit path left a word for us */
-#define USER_CS 0x33
-#define USER_SS 0x2b
-
-        .hidden libprobe_vector_mask    // defined in ordinary.cpp
-        .hidden libprobe_vector_size
-
         .text
-
-.macro save_integers
-        movq    %rax, RAX_(%rsp)
-        movq    %rbx, RBX_(%rsp)
-        movq    %rcx, RCX_(%rsp)
-        movq    %rdx, RDX_(%rsp)
-        movq    %rsi, RSI_(%rsp)
-        movq    %rdi, RDI_(%rsp)
-        movq    %rbp, RBP_(%rsp)
-        movq    %r8, R8_(%rsp)
-        movq    %r9, R9_(%rsp)
-        movq    %r10, R10_(%rsp)
-        movq    %r11, R11_(%rsp)
-        movq    %r12, R12_(%rsp)
-        movq    %r13, R13_(%rsp)
-        movq    %r14, R14_(%rsp)
-        movq    %r15, R15_(%rsp)
-        pushfq
-        .cfi_adjust_cfa_offset 8
-        popq    RFLAGS_(%rsp)
-        .cfi_adjust_cfa_offset -8
-        pushq   $2                      // DF, and NT and AC with it: iretq and compiled code want them clear
-        .cfi_adjust_cfa_offset 8
-        popfq
-        .cfi_adjust_cfa_offset -8
-.endm
-
-.macro restore_integers base
-        movq    R8_(\base), %r8
-        movq    R9_(\base), %r9
-        movq    R10_(\base), %r10
-        movq    R11_(\base), %r11
-        movq    R12_(\base), %r12
-        movq    R13_(\base), %r13
-        movq    R14_(\base), %r14
-        movq    R15_(\base), %r15
-        movq    RDI_(\base), %rdi
-        movq    RSI_(\base), %rsi
-        movq    RBP_(\base), %rbp
-        movq    RDX_(\base), %rdx
-        movq    RAX_(\base), %rax
-        movq    RCX_(\base), %rcx
-        movq    RBX_(\base), %rbx
-.endm
-
-// The area for the extended state goes below the frame that rbx points to; its header must be zero but for what
-// xsave itself writes (Intel SDM vol. 1, 13.4.2).
-.macro save_vectors
-        subq    libprobe_vector_size(%rip), %rsp
-        andq    $-64, %rsp
-        movq    %rsp, %rsi
-        leaq    160(%rsp), %rax
-        movq    %rax, XMM_(%rbx)
-        leaq    512(%rsp), %rdi
-        xorl    %eax, %eax
-        cmpl    $0, libprobe_vector_mask(%rip)
-        je      8f
-        movq    %rdi, XSTATE_IN_USE_(%rbx)
-        movl    $8, %ecx
-        rep stosq
-        movl    libprobe_vector_mask(%rip), %eax
-        xorl    %edx, %edx
-        xsave64 (%rsp)
-        leaq    576(%rsp), %rax
-        xorl    %edx, %edx
-        testl   $4, libprobe_vector_mask(%rip)
-        cmovz   %rdx, %rax
-        jmp     9f
-8:      movq    %rax, XSTATE_IN_USE_(%rbx)
-        fxsave64 (%rsp)
-9:      movq    %rax, YMM_UPPER_(%rbx)
-.endm
-
-.macro restore_vectors from
-        movl    libprobe_vector_mask(%rip), %eax
-        xorl    %edx, %edx
-        testl   %eax, %eax
-        je      8f
-        xrstor64 (\from)
-        jmp     9f
-8:      fxrstor64 (\from)
-9:
-.endm
-
-.macro frame_cfi cfa            // rbx points to the frame, the frame holds the program's registers
-        .cfi_def_cfa %rbx, \cfa
-        .cfi_offset %rbx, RBX_ - (\cfa)
-        .cfi_offset %rbp, RBP_ - (\cfa)
-        .cfi_offset %r12, R12_ - (\cfa)
-        .cfi_offset %r13, R13_ - (\cfa)
-        .cfi_offset %r14, R14_ - (\cfa)
-        .cfi_offset %r15, R15_ - (\cfa)
-.endm
 
 // Reached, instead of a function's first instruction, by a jump with the function's own state; the word at KEY below the
 // stack pointer says which. Goes on wherever `handler` put rip. (At a function's entry the red zone is free.)
@@ -139,6 +21,7 @@
         leaq    -FRAME(%rsp), %rsp
         .cfi_adjust_cfa_offset FRAME
         save_integers
+        save_flags
         leaq    FRAME(%rsp), %rax
         movq    %rax, RSP_(%rsp)
         movq    FRAME-KEY(%rsp), %rax
@@ -176,6 +59,7 @@ libprobe_return_entry:
         leaq    -(FRAME-16)(%rsp), %rsp
         .cfi_adjust_cfa_offset FRAME-16
         save_integers
+        save_flags
         leaq    FRAME(%rsp), %rax
         movq    %rax, RSP_(%rsp)
         movq    FRAME-8(%rsp), %rax

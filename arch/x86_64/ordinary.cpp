@@ -20,6 +20,8 @@ void libprobe_call(const void* entry, const libprobe::registers* regs, const voi
 // Read by the entry code. A mask of 0: the CPU has no XSAVE, and FXSAVE does.
 [[gnu::visibility("hidden")]] std::uint32_t libprobe_vector_mask = 0;
 [[gnu::visibility("hidden")]] std::uint64_t libprobe_vector_size = 512;
+// How wide vector registers are: 0 xmm, 1 ymm, 2 zmm. Read by detour.S.
+[[gnu::visibility("hidden")]] std::uint32_t libprobe_vector_width = 0;
 }
 
 namespace libprobe::arch {
@@ -176,6 +178,8 @@ void prepare_ordinary() noexcept {
   if (size > most_vector_bytes) return;
   libprobe_vector_size = size;
   libprobe_vector_mask = mask;
+  constexpr std::uint32_t avx512 = opmask | zmm_upper | zmm_high;
+  libprobe_vector_width = (mask & avx512) == avx512 ? 2 : (mask & avx) != 0 ? 1 : 0;
 }
 
 }  // namespace libprobe::arch

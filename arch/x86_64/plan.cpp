@@ -23,7 +23,8 @@ std::uint8_t opcode_register(const instruction& what) noexcept {
   return narrow((what.opcode & 7U) | ((what.rex & 1U) != 0 ? 8U : 0U));
 }
 
-std::int64_t branch_target(const instruction& what, std::uintptr_t address) noexcept {
+/// Of a branch with a relative operand.
+std::int64_t relative_target(const instruction& what, std::uintptr_t address) noexcept {
   return static_cast<std::int64_t>(address) + what.length + what.immediate;
 }
 
@@ -163,7 +164,7 @@ bool plan_branch(displaced& plan, const instruction& what, std::uintptr_t addres
     return false;
   }
   plan.condition = opcode & 15U;
-  plan.value = branch_target(what, address);
+  plan.value = relative_target(what, address);
   return true;
 }
 
@@ -204,7 +205,20 @@ bool shows_trap_flag(const instruction& what) noexcept {
           (what.map == instruction::map_0f && what.opcode == 0x05));
 }
 
+bool has_relative_target(const instruction& what) noexcept {
+  if (what.encoding != instruction::form::legacy) return false;
+  const unsigned op = what.opcode;
+  if (what.map == instruction::map_0f) return op >= 0x80 && op <= 0x8f;
+  if (what.map != instruction::one_byte) return false;
+  return (op >= 0x70 && op <= 0x7f) || (op >= 0xe0 && op <= 0xe3) || op == 0xe8 || op == 0xe9 || op == 0xeb;
+}
+
 }  // namespace
+
+std::optional<std::uintptr_t> branch_target(const instruction& what, std::uintptr_t address) noexcept {
+  if (!has_relative_target(what)) return std::nullopt;
+  return static_cast<std::uintptr_t>(relative_target(what, address));
+}
 
 result<displaced> plan(const instruction& what, std::uintptr_t address, bool step) noexcept {
   if (is_refused(what)) return errc::unsupported_instruction;

@@ -32,6 +32,7 @@ DW.ref.\name:
         .quad \name
 .endm
         personality_reference libprobe_entry_personality
+        personality_reference libprobe_handler_personality
         personality_reference libprobe_replacement_personality
         personality_reference libprobe_return_personality
 

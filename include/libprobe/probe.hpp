@@ -54,8 +54,9 @@ class probe_state {
 
   std::atomic<void*> attachment{nullptr};  // null: neither registered nor queued
   std::atomic<std::uintptr_t> address{0};
-  std::atomic<std::uint64_t> hits{0};
+  std::atomic<std::uint64_t> hits{0};  // while registered: what the threads' own counts are to be added to
   std::atomic<std::uint64_t> missed{0};
+  std::atomic<const std::uint64_t*> counts{nullptr};
 
  private:
   static void release(probe_state& state) noexcept;
@@ -66,8 +67,9 @@ class probe_state {
 /// A probe at one instruction. Owned by the caller, neither copied nor moved while registered; an aggregate
 /// for designated initialisers. Handlers and location are read when it is registered.
 ///
-/// Handlers run in the thread that hit the probe, on its stack, in a signal handler for SIGTRAP: the same
-/// rules hold as for one (async-signal-safe calls only, unless the probed place is known to hold no lock).
+/// Handlers run in the thread that hit the probe, on its stack, reached by a jump or in a signal handler for
+/// SIGTRAP: the same rules hold as for one (async-signal-safe calls only, unless the probed place is known to
+/// hold no lock).
 /// errno is preserved. They may read and change every register. While one runs, further hits of the same
 /// thread run no handler: they count in nmissed(). Handlers must return: no exception, no longjmp.
 struct probe {
@@ -110,7 +112,7 @@ std::error_code enable_probe(probe& p) noexcept;
 std::error_code disable_probe(probe& p) noexcept;
 
 namespace detail {
-inline std::uint64_t hits(const probe_state& s) noexcept { return s.hits.load(std::memory_order_relaxed); }
+std::uint64_t hits(const probe_state& s) noexcept;
 inline std::uint64_t nmissed(const probe_state& s) noexcept {
   return s.missed.load(std::memory_order_relaxed);
 }

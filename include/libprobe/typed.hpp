@@ -257,7 +257,7 @@ class return_probe final : public typed_probe {
       callable();
     } else {
       result_image image{{regs.rax, regs.rdx}, {}, 0};
-      std::memcpy(image.vectors, regs.xmm(0), sizeof image.vectors);  // xmm0 and xmm1
+      for (std::size_t i = 0; i < 2; ++i) std::memcpy(&image.vectors[16 * i], regs.xmm(i), 16);
       callable(load_result<R>(image));
     }
   }

@@ -23,6 +23,22 @@ const char* name_of(arch::displaced::method how) noexcept {
   return "";
 }
 
+const char* name_of(arch::tactic how) noexcept {
+  switch (how) {
+    case arch::tactic::breakpoint:
+      return "breakpoint";
+    case arch::tactic::over_long:
+      return "over_long";
+    case arch::tactic::punned:
+      return "punned";
+    case arch::tactic::prefixed:
+      return "prefixed";
+    case arch::tactic::over_several:
+      return "over_several";
+  }
+  return "";
+}
+
 }  // namespace
 
 std::vector<probe_row> list_probes() {
@@ -34,7 +50,8 @@ std::vector<probe_row> list_probes() {
   for (const auto& e : entries) {
     auto where = symbols::describe(e.address);
     rows.push_back({e.address, e.kind, std::move(where.symbol), where.offset, std::move(where.module),
-                    e.disabled, false, name_of(e.how), e.hits, e.missed});
+                    e.disabled, e.jump, name_of(e.how), name_of(e.tactic), e.why_trap != nullptr ? e.why_trap : "",
+                    e.hits, e.missed});
   }
   return rows;
 }

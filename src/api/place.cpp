@@ -1,8 +1,10 @@
 #include "api/place.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <mutex>
 
 namespace libprobe {
 
@@ -20,6 +22,7 @@ namespace {
 struct saved_state {
   std::uintptr_t address;
   std::uint64_t hits, missed;
+  const std::uint64_t* counts;
 };
 
 bool names_one_twice(std::span<const wish> wishes) {
@@ -31,6 +34,32 @@ bool names_one_twice(std::span<const wish> wishes) {
 }
 
 }  // namespace
+
+arch::vector_use vectors_used_by(std::uintptr_t function) {
+  // One handler serves many probes. Code that is read now may be other code when another library has taken its place:
+  // nothing is remembered from one registration to the next for long.
+  struct answer {
+    std::uintptr_t function = 0;
+    std::uint64_t generation = 0;
+    arch::vector_use use;
+  };
+  static std::mutex lock;
+  static std::array<answer, 16> answers;
+  static std::size_t next = 0;
+  const std::lock_guard guard{lock};
+  const auto generation = symbols::generation();
+  for (const auto& known : answers) {
+    if (known.function == function && known.generation == generation) return known.use;
+  }
+  auto& made = answers[next++ % answers.size()];
+  made = {function, generation, arch::vectors_used_by(function)};
+  return made.use;
+}
+
+void keep_count(detail::probe_state& state) noexcept {
+  state.hits.store(detail::hits(state), std::memory_order_relaxed);
+  state.counts.store(nullptr, std::memory_order_release);
+}
 
 std::error_code place(std::span<wish> wishes) {
   std::string detail;
@@ -56,7 +85,13 @@ std::error_code place(std::span<wish> wishes) {
   for (std::size_t i = 0; i < wishes.size(); ++i) {
     auto& state = *wishes[i].state;
     before.push_back(
-        {state.address.exchange(requests[i].address), state.hits.exchange(0), state.missed.exchange(0)});
+        {state.address.exchange(requests[i].address), state.hits.exchange(0), state.missed.exchange(0),
+         state.counts.exchange(nullptr)});
+    // A column holds what its last user left in it.
+    if (const auto* column = wishes[i].what->column.get()) {
+      state.hits = 0 - site::sum_of_column(column);
+      state.counts = column;
+    }
   }
   const auto why = registry::instance().attach(requests, detail);
   // What was placed, if only for a moment, is the registry's to free.
@@ -69,6 +104,7 @@ std::error_code place(std::span<wish> wishes) {
   for (std::size_t i = 0; i < wishes.size(); ++i) {
     auto& state = *wishes[i].state;
     state.address = before[i].address;
+    state.counts = before[i].counts;
     state.hits = before[i].hits;
     state.missed = before[i].missed;
   }

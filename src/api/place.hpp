@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/detail.hpp"
+#include "control/counter_store.hpp"
 #include "control/registry.hpp"
 #include "site/thread.hpp"
 #include "symbols/symbols.hpp"
@@ -34,10 +35,28 @@ struct wish {
   control::request need;  // step, code, entry
 };
 
+/// As arch::vectors_used_by(), which reads code: remembers the last answers. Control side.
+arch::vector_use vectors_used_by(std::uintptr_t function);
+
+/// What a probe's handlers may do to the extended state, if it is known: none for those that promise it.
+template <class... Handlers>
+arch::vector_use vectors_of(probe_flags flags, Handlers... handlers) {
+  arch::vector_use use;
+  if (any(flags & probe_flags::general_regs_only)) return use;
+  const auto add = [&use](auto* handler) {
+    if (handler != nullptr) use.add(vectors_used_by(reinterpret_cast<std::uintptr_t>(handler)));
+  };
+  (add(handlers), ...);
+  return use;
+}
+/// The count of a probe that is not registered any more, without its column.
+void keep_count(detail::probe_state& state) noexcept;
+
 /// An attachment of type A with what every kind sets.
 template <class A, class Probe>
 A& fill(A& a, Probe& p, char kind, bool (*release)(site::attachment&) noexcept) {
-  a.hits = &p.state_.hits;
+  a.column = control::take_column();
+  a.hits.begin(p.state_.hits, a.column.get());
   a.missed = &p.state_.missed;
   a.disabled = any(p.flags & probe_flags::disabled);
   a.resting = a.disabled;
@@ -50,6 +69,7 @@ A& fill(A& a, Probe& p, char kind, bool (*release)(site::attachment&) noexcept) 
 /// Tells the user's object that it is free, unless it was registered again meanwhile.
 inline void forget(detail::probe_state& state, site::attachment& a) noexcept {
   void* mine = &a;
+  if (state.attachment.load(std::memory_order_acquire) == mine) keep_count(state);
   state.attachment.compare_exchange_strong(mine, nullptr, std::memory_order_release);
 }
 

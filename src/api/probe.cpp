@@ -31,7 +31,10 @@ result<api::wish> api::wish_for(probe& p) {
   if (p.pre_handler != nullptr) a->before = api::probe_before;
   if (p.post_handler != nullptr) a->after = api::probe_after;
   if (p.fault_handler != nullptr) a->fault = api::probe_fault;
+  a->vectors = api::vectors_of(p.flags, p.pre_handler, p.post_handler);
   wish.need.step = any(p.flags & probe_flags::single_step);
+  wish.need.no_jump = any(p.flags & probe_flags::no_jump);
+  wish.need.after = p.post_handler != nullptr;
   return wish;
 }
 

@@ -18,3 +18,9 @@ bool probe_fault(site::attachment& a, registers& regs, int signo) {
 }
 
 }  // namespace libprobe::api
+
+std::uint64_t libprobe::detail::hits(const probe_state& s) noexcept {
+  const auto* counts = s.counts.load(std::memory_order_acquire);
+  const auto first = s.hits.load(std::memory_order_relaxed);
+  return counts != nullptr ? first + site::sum_of_column(counts) : first;
+}

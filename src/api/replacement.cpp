@@ -29,6 +29,7 @@ result<api::wish> api::wish_for(replacement& r) {
   a->result = r.result;
   a->before = api::replacement_before;
   a->replace = api::replacement_run;
+  wish.need.no_jump = any(r.flags & probe_flags::no_jump);
   wish.need.code = true;
   wish.need.entry = true;
   return wish;
@@ -46,7 +47,7 @@ void unregister_replacement(replacement& r) noexcept {
 
 void* original(const replacement& r) noexcept {
   const auto* a = static_cast<const site::attachment*>(r.state_.attachment.load(std::memory_order_acquire));
-  return a != nullptr ? reinterpret_cast<void*>(a->body) : nullptr;
+  return a != nullptr ? reinterpret_cast<void*>(a->where.load()->body.load(std::memory_order_acquire)) : nullptr;
 }
 
 }  // namespace libprobe

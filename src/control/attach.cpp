@@ -19,7 +19,16 @@ using method = arch::displaced::method;
 /// The site as it is cannot do what is asked for. (Branches are emulated in any case.)
 bool must_replan(const site::site& at, const request& r) noexcept {
   const bool step = r.step && at.plan.how != method::step && !arch::is_branch(at.plan);
-  return step || (r.code && at.code == nullptr);
+  const bool jump = at.jump != nullptr && (r.no_jump || (r.after && !at.after_by_detour));
+  return step || (r.code && at.code == nullptr) || jump;
+}
+
+/// What the site's probes wanted until now, too.
+void add_known_wants(const site::site& at, request& whole) noexcept {
+  whole.step = whole.step || at.plan.how == method::step;
+  whole.code = whole.code || at.code != nullptr;
+  whole.after = whole.after || at.after_by_detour;
+  whole.no_jump = whole.no_jump || (at.jump == nullptr && at.why_trap == nullptr);
 }
 
 result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code,
@@ -46,15 +55,14 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
       detail = fmt::format("no code memory within reach of {:#x}", address);
       return slot.error();
     }
-    fresh->code = *slot;
+    fresh->code = slot->slot;
   }
   return fresh;
 }
 
 }  // namespace
 
-errc registry::plan(std::span<request> requests, std::vector<std::unique_ptr<site::site>>& fresh,
-                    std::string& detail) {
+errc registry::plan(std::span<request> requests, placement& placed, std::string& detail) {
   // Looked at by the caller, too, but since then another thread may have registered the same object.
   if (std::any_of(requests.begin(), requests.end(), [](const request& r) {
         const auto* known = static_cast<const site::attachment*>(r.handle->load(std::memory_order_acquire));
@@ -70,6 +78,8 @@ errc registry::plan(std::span<request> requests, std::vector<std::unique_ptr<sit
       whole.code = whole.code || requests[last].code;
       whole.entry = whole.entry || requests[last].entry;
       whole.follow = whole.follow || requests[last].follow;
+      whole.after = whole.after || requests[last].after;
+      whole.no_jump = whole.no_jump || requests[last].no_jump;
     }
     if (whole.entry && !functions_.is_entry(whole.address)) {
       detail = fmt::format("{:#x} is not a function's first instruction", whole.address);
@@ -82,20 +92,90 @@ errc registry::plan(std::span<request> requests, std::vector<std::unique_ptr<sit
     }
     const site::site* known = site::sites.find(whole.address);
     if (known == nullptr || must_replan(*known, whole)) {
-      const bool step = whole.step || (known != nullptr && known->plan.how == method::step);
-      const bool code = whole.code || (known != nullptr && known->code != nullptr);
-      auto made = plan_site(whole.address, step, code, functions_, slots_, detail);
+      if (known != nullptr) add_known_wants(*known, whole);
+      auto made = plan_site(whole.address, whole.step, whole.code, functions_, slots_, detail);
       if (!made) return made.error();
-      fresh.push_back(std::move(*made));
+      placed.fresh.push_back(std::move(*made));
+      placed.after.push_back(whole.after);
+      placed.no_jump.push_back(whole.no_jump || whole.step);
     }
     i = last;
   }
+  plan_jumps(placed);
   // Nothing after this may run out of memory.
   const auto room = attached_ + requests.size();
+  yielding_.reserve(yielding_.size() + placed.yielding.size());
   queue_.reserve(room);
   dying_.reserve(room);
   touched_.reserve(room);
-  site::sites.reserve(fresh.size());
+  site::sites.reserve(placed.fresh.size());
+  return errc::ok;
+}
+
+namespace {
+
+constexpr std::uintptr_t nearest = arch::longest_window;
+
+/// Bit n: a site lies n bytes behind the address.
+std::uint32_t taken_behind(std::uintptr_t address) noexcept {
+  std::uint32_t taken = 0;
+  for (std::uintptr_t i = 1; i < nearest; ++i) {
+    if (site::sites.find(address + i) != nullptr) taken |= 1U << i;
+  }
+  return taken;
+}
+
+bool covers(const site::site& at, std::uintptr_t address) noexcept {
+  return at.jump != nullptr && address > at.address && address < at.address + at.jump->shape.window;
+}
+
+}  // namespace
+
+/// The displaced instruction and on: behind a jump the copies of all that it covers.
+void registry::set_body(site::site& at) noexcept {
+  const bool by_copies = at.jump != nullptr && !at.yields;
+  at.body.store(by_copies ? at.first_copy : at.code != nullptr ? at.code->jump_part() : 0,
+                std::memory_order_release);
+}
+
+void registry::plan_jumps(placement& placed) {
+  for (std::size_t i = 0; i < placed.fresh.size(); ++i) {
+    auto& at = *placed.fresh[i];
+    for (std::uintptr_t back = 1; back < nearest; ++back) {
+      site::site* before = site::sites.find(at.address - back);
+      if (before != nullptr && !before->yields && covers(*before, at.address)) placed.yielding.push_back(before);
+    }
+    if (placed.no_jump[i]) continue;
+    auto taken = taken_behind(at.address);
+    for (auto n = i + 1; n < placed.fresh.size() && placed.fresh[n]->address < at.address + nearest; ++n)
+      taken |= 1U << (placed.fresh[n]->address - at.address);
+    jumps_.plan(at, taken, placed.after[i]);
+  }
+  // Those that are planned anew, too: their jumps may change.
+  for (const auto& made : placed.fresh) {
+    site::site* old = site::sites.find(made->address);
+    if (old != nullptr && old->jump != nullptr) placed.yielding.push_back(old);
+  }
+  std::sort(placed.yielding.begin(), placed.yielding.end(),
+            [](const site::site* a, const site::site* b) { return a->address < b->address; });
+  placed.yielding.erase(std::unique(placed.yielding.begin(), placed.yielding.end()), placed.yielding.end());
+}
+
+/// Jumps whose bytes others need become breakpoints first.
+errc registry::make_way(placement& placed, std::string& detail) {
+  std::vector<site::site*> armed;
+  std::copy_if(placed.yielding.begin(), placed.yielding.end(), std::back_inserter(armed),
+               [](const site::site* at) { return at->now > site::text::breakpoint; });
+  const auto why = write_text(armed, site::text::breakpoint, *this);
+  if (why != errc::ok) {
+    detail = "the kernel refuses to write the program's text";
+    return why;
+  }
+  for (auto* at : placed.yielding) {
+    at->yields = true;
+    set_body(*at);
+    yielding_.push_back(at);
+  }
   return errc::ok;
 }
 
@@ -106,23 +186,34 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
       // grace period.
       made->first.store(old->first.load(std::memory_order_relaxed), std::memory_order_relaxed);
       made->last = old->last;
-      made->armed = old->armed;
+      made->now = old->now;
+      std::erase(yielding_, old);
       for (auto* a = made->first.load(); a != nullptr; a = a->next.load()) a->where = made.get();
       old->next_retired = std::exchange(retired_sites_, old);
     }
     site::site* now = made.release();
     site::sites.insert(now->address, now);
+    if (now->through == nullptr) continue;
+    arch::vector_use wanted;
+    for (auto* a = now->first.load(); a != nullptr; a = a->next.load()) wanted.add(a->vectors);
+    now->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
+    now->through->at.store(now, std::memory_order_release);  // pairs with libprobe_on_detour()
   }
   for (auto& r : requests) {
     site::site* at = site::sites.find(r.address);
     r.what->where = at;
-    r.what->body = at->code != nullptr ? at->code->jump_part() : 0;
+    if (at->through != nullptr) {  // before the hooks can be found
+      auto wanted = arch::vector_use::of(at->through->vectors.load(std::memory_order_relaxed));
+      wanted.add(r.what->vectors);
+      at->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
+    }
     auto& link = at->last != nullptr ? at->last->next : at->first;
     link.store(r.what,
                std::memory_order_release);  // pairs with the acquire loads of run_before() and its like
     at->last = r.what;
     r.handle->store(r.what, std::memory_order_release);
     ++attached_;
+    set_body(*at);
   }
 }
 
@@ -131,9 +222,10 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
   sites.reserve(requests.size());
   for (const auto& r : requests) {
     site::site* at = r.what->where;
-    if (!r.what->disabled && !at->armed && (sites.empty() || sites.back() != at)) sites.push_back(at);
+    const bool complete = at->now == site::text::jump || (at->now == site::text::breakpoint && (at->jump == nullptr || at->yields));
+    if (!r.what->disabled && !complete && (sites.empty() || sites.back() != at)) sites.push_back(at);
   }
-  const auto why = write_breakpoints(sites);
+  const auto why = write_text(sites, site::text::jump, *this);
   if (why == errc::ok) return why;
   functions_.forget();
   detail = why == errc::text_changed ? "the text to be patched is not what was decoded"
@@ -147,19 +239,22 @@ errc registry::attach(std::span<request> requests, std::string& detail) {
                    [](const request& a, const request& b) { return a.address < b.address; });
   std::unique_lock guard{lock_};
   if (const auto why = prepare_engine(); why != errc::ok) return why;
-  std::vector<std::unique_ptr<site::site>> fresh;
+  placement placed;
   errc why = errc::ok;
   try {
-    why = plan(requests, fresh, detail);
+    why = plan(requests, placed, detail);
     if (why == errc::ok) why = slots_.write();
+    if (why == errc::ok) why = jumps_.hops().write();
+    if (why == errc::ok) why = make_way(placed, detail);
   } catch (const std::bad_alloc&) {
     why = errc::out_of_memory;
   }
   if (why != errc::ok) {
     slots_.drop();
+    jumps_.hops().drop();
     return why;
   }
-  publish(requests, fresh);
+  publish(requests, placed.fresh);
   try {
     why = arm_sites(requests, detail);
   } catch (const std::bad_alloc&) {

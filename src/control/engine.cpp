@@ -1,11 +1,13 @@
 #include "control/engine.hpp"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "arch/arch.hpp"
 #include "control/registry.hpp"
 #include "epoch/epoch.hpp"
 #include "site/previous.hpp"
+#include "site/thread.hpp"
 
 // In src/hit; known here by name only, as the kernel knows it.
 extern "C" void libprobe_on_fault(int signo, siginfo_t* info, void* frame);
@@ -38,6 +40,7 @@ bool take_over(int signo) noexcept {
 errc prepare() noexcept {
   epoch::prepare();
   arch::prepare_ordinary();
+  site::errno_offset = reinterpret_cast<std::uintptr_t>(&errno) - arch::thread_base();
   for (const int signo : site::handled_signals) {
     if (!take_over(signo)) return errc::signal_refused;
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "os/text.hpp"
 #include "site/site.hpp"
@@ -21,8 +22,22 @@ constexpr std::size_t page_size = 4096;
 bool function_text::read_original(std::uintptr_t from, std::span<std::uint8_t> to) {
   if (!os::read_memory(from, to)) return false;
   for (std::size_t i = 0; i < to.size(); ++i) {
-    if (to[i] != arch::breakpoint[0]) continue;
-    if (const site::site* at = site::sites.find(from + i)) to[i] = at->plan.original[0];
+    const bool may_be_ours = to[i] == arch::breakpoint[0] || arch::may_begin_jump(to[i]);
+    if (!may_be_ours) continue;
+    const site::site* at = site::sites.find(from + i);
+    if (at == nullptr || at->now == site::text::original) continue;
+    to[i] = at->plan.original[0];
+    if (at->jump == nullptr) continue;
+    const auto window = std::min<std::size_t>(at->jump->shape.window, to.size() - i);
+    std::copy_n(at->jump->original.begin(), window, &to[i]);
+    i += window - 1;
+  }
+  // A jump may begin before the first byte.
+  for (std::size_t back = 1; back < arch::longest_window; ++back) {
+    const site::site* at = site::sites.find(from - back);
+    if (at == nullptr || at->now == site::text::original || at->jump == nullptr) continue;
+    for (std::size_t i = back; i < at->jump->shape.window && i - back < to.size(); ++i)
+      to[i - back] = at->jump->original[i];
   }
   return true;
 }
@@ -109,6 +124,57 @@ result<arch::instruction> function_text::instruction_at(std::uintptr_t address, 
   auto here = arch::decode(std::span{in.bytes}.subspan(offset));
   if (!here) detail = fmt::format("the bytes at {:#x} are no known instruction", address);
   return here;
+}
+
+/// Fields that would be a relative branch's distance, if an instruction ended there: some are none.
+std::uint32_t function_text::landings_behind(const function& in, std::size_t offset, std::size_t length) {
+  std::uint32_t found = 0;
+  const auto size = static_cast<std::ptrdiff_t>(in.bytes.size());
+  const auto first = static_cast<std::ptrdiff_t>(offset);
+  const auto note = [&](std::ptrdiff_t target) {
+    if (target > first && target < first + static_cast<std::ptrdiff_t>(length))
+      found |= 1U << static_cast<unsigned>(target - first);
+  };
+  for (std::ptrdiff_t end = 5; end <= size; ++end) {
+    std::int32_t distance = 0;
+    std::memcpy(&distance, &in.bytes[static_cast<std::size_t>(end - 4)], sizeof distance);
+    note(end + distance);
+  }
+  for (auto end = std::max<std::ptrdiff_t>(2, first - 127); end <= std::min(size, first + 160); ++end) {
+    if (arch::may_be_short_branch(in.bytes[static_cast<std::size_t>(end - 2)]))
+      note(end + static_cast<std::int8_t>(in.bytes[static_cast<std::size_t>(end - 1)]));
+  }
+  return found;
+}
+
+bool function_text::ground_at(std::uintptr_t address, ground& to) {
+  std::string ignored;
+  const auto found = load(address, ignored);
+  if (!found) return false;
+  const function& in = **found;
+  const auto offset = address - in.start;
+  // Behind the function its padding may follow, which nobody runs.
+  std::array<std::uint8_t, arch::most_members * arch::max_instruction_length> bytes;
+  to.size = std::min(bytes.size(), in.bytes.size() - offset);
+  std::copy_n(&in.bytes[offset], to.size, bytes.begin());
+  const auto own = to.size;
+  while (to.size < arch::longest_window && read_original(address + to.size, std::span{bytes}.subspan(to.size, 1)))
+    ++to.size;
+  std::size_t length = 0;
+  for (to.count = 0; to.count < arch::most_members && length < arch::jump_length; ++to.count) {
+    if (length >= to.size) break;
+    const auto next = arch::split(std::span{bytes}.subspan(length, to.size - length));
+    if (!next) break;
+    const bool padding = length >= own;
+    if (padding && !(arch::is_padding(*next) && (address + length) % 16 != 0)) break;
+    if (!padding && length + next->length > own) break;
+    to.instructions[to.count] = *next;
+    length += next->length;
+  }
+  to.size = std::min<std::size_t>(to.size, arch::longest_window);
+  std::copy_n(bytes.begin(), to.size, to.bytes.begin());
+  if (to.count > 1) to.landings = landings_behind(in, offset, length);
+  return to.count != 0;
 }
 
 bool function_text::is_entry(std::uintptr_t address) {

@@ -1,7 +1,9 @@
 // Functions' original bytes and where their instructions begin.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,6 +18,17 @@ class function_text {
   /// The instruction at the address, with its original bytes whatever breakpoints stand there now.
   /// not_instruction_boundary, unknown_function, undecodable_instruction, not_executable.
   result<arch::instruction> instruction_at(std::uintptr_t address, std::string& detail);
+
+  /// The instructions from an address on that a jump there might displace, and what is known of branches to them. False
+  /// outside of functions: such code may be made anew at any time.
+  struct ground {
+    std::array<arch::instruction, arch::most_members> instructions;
+    std::size_t count = 0;
+    std::array<std::uint8_t, arch::longest_window> bytes;
+    std::size_t size = 0;
+    std::uint32_t landings = 0;
+  };
+  bool ground_at(std::uintptr_t address, ground& to);
 
   /// True at a function's first instruction, an endbr before it not counted. Code of no module has no other
   /// than those asked for.
@@ -37,6 +50,7 @@ class function_text {
   result<function*> load(std::uintptr_t address, std::string& detail);
   static result<arch::instruction> lone_instruction_at(std::uintptr_t address, std::string& detail);
   static void decode_up_to(function& in, std::size_t offset);
+  static std::uint32_t landings_behind(const function& in, std::size_t offset, std::size_t length);
   static bool read_original(std::uintptr_t from, std::span<std::uint8_t> to);
 
   std::vector<function> functions_;

@@ -65,7 +65,7 @@ void registry::detach(std::span<std::atomic<void*>* const> handles) noexcept {
 
 errc registry::take_out_queued() noexcept {
   std::sort(queue_.begin(), queue_.end(), [](const site::attachment* a, const site::attachment* b) {
-    return a->where->address < b->where->address;
+    return a->where.load()->address < b->where.load()->address;
   });
   touched_.clear();
   for (const auto* a : queue_) {
@@ -76,20 +76,37 @@ errc registry::take_out_queued() noexcept {
   for (auto* at : touched_) unlink_removed(*at);
 
   const auto idle =
-      std::partition(touched_.begin(), touched_.end(), [](const site::site* at) { return !at->armed; });
+      std::partition(touched_.begin(), touched_.end(), [](const site::site* at) { return at->now == site::text::original; });
   const auto still_wanted =
       std::stable_partition(idle, touched_.end(), [](const site::site* at) { return wants_breakpoint(*at); });
   std::sort(still_wanted, touched_.end(),
             [](const site::site* a, const site::site* b) { return a->address < b->address; });
-  const auto answer = restore_text({still_wanted, touched_.end()});
+  const auto answer = restore_text({still_wanted, touched_.end()}, site::text::original, *this);
 
   for (auto* at : touched_) {
     // A breakpoint that could not be taken back keeps its site, so that it stays harmless.
-    if (at->armed || at->first.load(std::memory_order_relaxed) != nullptr) continue;
+    if (at->now != site::text::original || at->first.load(std::memory_order_relaxed) != nullptr) continue;
     site::sites.erase(at->address);
+    if (at->through != nullptr) at->through->at.store(nullptr, std::memory_order_release);
+    if (at->yields) std::erase(yielding_, at);
     at->next_retired = std::exchange(retired_sites_, at);
   }
+  return_to_jumps();
   return answer;
+}
+
+/// Those that gave way have their jumps back, if all who needed it are gone.
+void registry::return_to_jumps() noexcept {
+  std::erase_if(yielding_, [this](site::site* at) {
+    for (std::size_t i = 1; i < at->jump->shape.window; ++i) {
+      if (site::sites.find(at->address + i) != nullptr) return false;
+    }
+    at->yields = false;
+    set_body(*at);
+    // Refused: it stays a breakpoint, which is as good.
+    if (at->now != site::text::original) restore_text({&at, 1}, site::text::jump, *this);
+    return true;
+  });
 }
 
 /// False: a replacement is still running somewhere.
@@ -107,8 +124,11 @@ void registry::reclaim_code() noexcept {
   if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty()) return;
   try {
     std::unordered_set<const site::slot*> in_use;
-    site::sites.for_each([&in_use](const site::site& at) { in_use.insert(at.code); });
-    slots_.reclaim_idle(in_use);
+    site::sites.for_each([&in_use](const site::site& at) {
+      in_use.insert(at.code);
+      if (at.jump != nullptr) in_use.insert(at.jump->code.begin(), at.jump->code.end());
+    });
+    slots_.reclaim_idle(in_use, jumps_.hops());
   } catch (const std::bad_alloc&) {
     // They stay, as they would if one of them were still in use.
   }
@@ -152,10 +172,12 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
   a->disabled = disabled;
   const bool wanted = wants_breakpoint(*at);
   errc answer = errc::ok;
-  if (wanted != at->armed) {
-    site::site* const one[] = {at};
+  if (wanted != (at->now != site::text::original)) {
+    std::vector<site::site*> one;
     try {
-      answer = wanted ? write_breakpoints(one) : restore_text(one);
+      one.push_back(at);
+      answer = wanted ? write_text(one, site::text::jump, *this)
+                      : restore_text(one, site::text::original, *this);
     } catch (const std::bad_alloc&) {
       answer = errc::out_of_memory;
     }
@@ -182,9 +204,10 @@ std::vector<entry> registry::list() {
   site::sites.for_each([&entries](const site::site& at) {
     for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
       if (a->removed) continue;
-      entries.push_back({at.address, a->kind, a->disabled, at.plan.how,
-                         a->hits->load(std::memory_order_relaxed),
-                         a->missed->load(std::memory_order_relaxed)});
+      entries.push_back({at.address, a->kind, a->disabled, at.plan.how, at.now == site::text::jump,
+                         at.jump != nullptr && !at.yields ? at.jump->shape.how : arch::tactic::breakpoint,
+                         at.yields ? "another probe needs the text of its jump" : at.why_trap,
+                         a->hits.total(), a->missed->load(std::memory_order_relaxed)});
     }
   });
   std::stable_sort(entries.begin(), entries.end(),

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "control/function_text.hpp"
+#include "control/jump_planner.hpp"
 #include "control/slot_store.hpp"
+#include "control/text_pass.hpp"
 #include "site/site.hpp"
 
 namespace libprobe::control {
@@ -24,6 +26,8 @@ struct request {
   bool code = false;    // the displaced instruction must be able to run in a slot
   bool entry = false;   // only at a function's first instruction
   bool follow = false;  // its return address will be changed
+  bool after = false;   // some of its hooks run behind the displaced instruction
+  bool no_jump = false;
 };
 
 /// What list_probes() shows, gathered under the lock.
@@ -32,13 +36,16 @@ struct entry {
   char kind;
   bool disabled;
   arch::displaced::method how;
+  bool jump;               // it stands there now
+  arch::tactic tactic;
+  const char* why_trap;    // null where there is a jump, or where a breakpoint was asked for
   std::uint64_t hits, missed;
 };
 
 /// One per process, never destroyed. All members: any thread, also from inside handlers where not said
 /// otherwise. None of them holds its lock while waiting for a grace period, so a handler never waits for one
 /// by them.
-class registry {
+class registry : private window_observer {
  public:
   static registry& instance() noexcept;
 
@@ -67,6 +74,10 @@ class registry {
     const std::lock_guard guard{lock_};
     return slots_.chunks();
   }
+  std::size_t hop_bytes() noexcept {
+    const std::lock_guard guard{lock_};
+    return jumps_.hops().bytes();
+  }
 
   /// For looking names up outside of the members above. fork() waits for it, as for those: a thread that is
   /// inside the symbol tables or the loader at that moment is gone in the child, and its locks stay locked.
@@ -85,12 +96,22 @@ class registry {
  private:
   registry() = default;
 
-  errc plan(std::span<request> requests, std::vector<std::unique_ptr<site::site>>& fresh,
-            std::string& detail);
+  /// A registration's sites: new ones (or known ones planned anew), and those whose jump is in the way.
+  struct placement {
+    std::vector<std::unique_ptr<site::site>> fresh;
+    std::vector<bool> after, no_jump;  // of each fresh one: what its probes want
+    std::vector<site::site*> yielding;
+  };
+  errc plan(std::span<request> requests, placement& placed, std::string& detail);
+  void plan_jumps(placement& placed);
+  static void set_body(site::site& at) noexcept;
+  errc make_way(placement& placed, std::string& detail);
   void publish(std::span<request> requests, std::span<std::unique_ptr<site::site>> fresh) noexcept;
   errc arm_sites(std::span<request> requests, std::string& detail);
   void queue(site::attachment& a) noexcept;
-  errc disarm(std::span<site::site* const> sites) noexcept;
+  void return_to_jumps() noexcept;
+  void window_closes(const site::site& at) noexcept override { jumps_.set_landings(at, true); }
+  void window_is_open(const site::site& at) noexcept override { jumps_.set_landings(at, false); }
   errc take_out_queued() noexcept;
   bool free_retired() noexcept;
   void reclaim_code() noexcept;
@@ -100,6 +121,8 @@ class registry {
   std::mutex lock_;         // held for any change, never while waiting
   function_text functions_;
   slot_store slots_;
+  jump_planner jumps_{functions_, slots_};
+  std::vector<site::site*> yielding_;  // they may have their jumps back when others are gone
   // Removal must not be able to fail, so room in all of these is reserved at registration.
   std::vector<site::attachment*> queue_;  // resting, still linked
   std::vector<site::attachment*> dying_;  // unlinked, waiting for the end of a grace period

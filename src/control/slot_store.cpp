@@ -16,9 +16,9 @@ constexpr std::uintptr_t anywhere = 0;
 
 }  // namespace
 
-bool slot_store::still_fits(const site::slot& known, const arch::displaced& plan) {
+bool slot_store::still_fits(const site::slot& known, const emitter& emit) {
   std::array<std::uint8_t, 2 * arch::slot_unit> code;
-  const auto layout = arch::emit(plan, known.address, known.code, code);
+  const auto layout = emit(known.code, code);
   if (!layout || layout->units != known.layout.units) return false;
   return std::memcmp(code.data(), reinterpret_cast<const void*>(known.code),
                      layout->units * arch::slot_unit) == 0;
@@ -48,13 +48,13 @@ site::chunk* slot_store::chunk_near(std::uintptr_t address, std::uintptr_t reach
 }
 
 /// Chooses the unit, a reclaimed one where a single one does, and writes the code as it must stand there.
-errc slot_store::emit(const arch::displaced& plan, fresh_slot& fresh) {
+errc slot_store::make(const emitter& emit, fresh_slot& fresh) {
   for (const bool reused : {true, false}) {
     if (reused ? fresh.in->reclaimed.empty() : fresh.in->used + 2 > site::slots_in_chunk) continue;
     fresh.reused = reused;
     fresh.unit = reused ? fresh.in->reclaimed.back() : fresh.in->used;
     fresh.content.code = fresh.in->base + fresh.unit * arch::slot_unit;
-    const auto layout = arch::emit(plan, fresh.content.address, fresh.content.code, fresh.code);
+    const auto layout = emit(fresh.content.code, fresh.code);
     if (!layout) return layout.error();
     if (reused && layout->units > 1) continue;
     fresh.content.layout = *layout;
@@ -63,10 +63,15 @@ errc slot_store::emit(const arch::displaced& plan, fresh_slot& fresh) {
   return errc::out_of_code_memory;
 }
 
-result<const site::slot*> slot_store::get(const arch::displaced& plan, std::uintptr_t address) {
-  const bool stepped = plan.how == arch::displaced::method::step;
-  const site::slot* known = known_[stepped].find(address);
-  if (known != nullptr && still_fits(*known, plan)) return known;
+result<slot_store::handle> slot_store::get(slot_kind kind, std::uintptr_t address, const emitter& emit) {
+  const site::slot* known = known_[static_cast<std::size_t>(kind)].find(address);
+  if (known != nullptr && still_fits(*known, emit)) return handle{known, known->code};
+  // Asked for a moment ago: a site's own slot is also the first that its jump needs.
+  if (!fresh_.empty()) {
+    const auto& last = fresh_.back();
+    if (kind == slot_kind::copy && last.kind == kind && last.content.address == address)
+      return handle{&last.in->slots[last.unit], last.content.code};
+  }
 
   errc why = errc::out_of_code_memory;
   for (const auto reach : {operand_reach, anywhere}) {
@@ -74,9 +79,10 @@ result<const site::slot*> slot_store::get(const arch::displaced& plan, std::uint
     if (in == nullptr) continue;
     fresh_slot fresh;
     fresh.in = in;
+    fresh.kind = kind;
     fresh.content.address = address;
-    fresh.content.stepped = stepped;
-    why = emit(plan, fresh);
+    fresh.content.stepped = kind == slot_kind::stepped;
+    why = make(emit, fresh);
     if (why != errc::ok) continue;
     fresh_.push_back(fresh);
     if (fresh.reused) {
@@ -84,9 +90,17 @@ result<const site::slot*> slot_store::get(const arch::displaced& plan, std::uint
     } else {
       in->used += fresh.content.layout.units;
     }
-    return &in->slots[fresh.unit];
+    return handle{&in->slots[fresh.unit], fresh.content.code};
   }
   return why;
+}
+
+result<slot_store::handle> slot_store::get(const arch::displaced& plan, std::uintptr_t address) {
+  const bool stepped = plan.how == arch::displaced::method::step;
+  return get(stepped ? slot_kind::stepped : slot_kind::copy, address,
+             [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+               return arch::emit(plan, address, slot, address + plan.length, code);
+             });
 }
 
 errc slot_store::write() {
@@ -106,7 +120,7 @@ errc slot_store::write() {
   }
   for (const auto& f : fresh_) {
     f.in->slots[f.unit] = f.content;
-    known_[f.content.stepped].insert(f.content.address, &f.in->slots[f.unit]);
+    known_[static_cast<std::size_t>(f.kind)].insert(f.content.address, &f.in->slots[f.unit]);
   }
   // Nobody but control reads these tables.
   for (auto& known : known_) site::table<const site::slot>::drop(known.take_retired());
@@ -126,7 +140,7 @@ void slot_store::drop() noexcept {
   fresh_.clear();
 }
 
-void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_use) {
+void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_use, const hop_store& hops) {
   // What names a slot: the slots' own records say where they lie, and must not count as holding it.
   const auto own = [this](std::uintptr_t address, std::size_t) {
     return std::any_of(chunks_.begin(), chunks_.end(), [address](const site::chunk* c) {
@@ -134,8 +148,8 @@ void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_us
     });
   };
   std::unordered_set<const site::slot*> held;
-  const bool quiet = visit_held_words(own, [&held](std::uintptr_t word) {
-    if (const auto* slot = site::slot_at(word)) held.insert(slot);
+  const bool quiet = visit_held_words(own, [&held, &hops](std::uintptr_t word) {
+    if (const auto* slot = site::slot_at(hops.led_to(word))) held.insert(slot);
   });
   std::size_t idle = 0;
   for (auto* in : chunks_) {
@@ -147,8 +161,9 @@ void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_us
       if (!quiet || held.contains(&slot)) continue;
       --idle;
       --handed_out_;
-      auto& known = known_[slot.stepped];
-      if (known.find(slot.address) == &slot) known.erase(slot.address);
+      for (auto& known : known_) {
+        if (known.find(slot.address) == &slot) known.erase(slot.address);
+      }
       for (std::size_t i = 0; i < slot.layout.units; ++i)
         in->reclaimed.push_back(static_cast<std::uint16_t>(unit + i));
       slot = {};

@@ -4,21 +4,41 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <unordered_set>
 #include <vector>
 
+#include "control/hop_store.hpp"
 #include "os/text.hpp"
 #include "site/slots.hpp"
 
 namespace libprobe::control {
 
+/// What a slot is for. Each address has at most one of each that is still good.
+enum class slot_kind : std::uint8_t {
+  copy,     // of an instruction, that goes on behind the original
+  stepped,  // the same, under the trap flag
+  linked,   // a copy that goes on elsewhere: behind it in a jump's detour comes another one
+  before,   // calls the handlers, then goes on in a copy
+  after,    // the same, behind a copy
+};
+
 /// Slots for one registration: made in planning, written together, and given back if the registration fails.
 /// Control only, under its lock.
 class slot_store {
  public:
-  /// The slot for a copied instruction: the one it had before, or a new one, whose code is not in place until
-  /// write(). errc::out_of_code_memory.
-  result<const site::slot*> get(const arch::displaced& plan, std::uintptr_t address);
+  struct handle {
+    const site::slot* slot = nullptr;  // to be looked at after write()
+    std::uintptr_t code = 0;
+  };
+  /// What arch::emit() and its like write at a slot's address.
+  using emitter = std::function<result<arch::slot_layout>(std::uintptr_t slot, std::span<std::uint8_t> code)>;
+
+  /// The slot that was made before for the address, if the same code would be written there now; or a new one,
+  /// whose code is not in place until write(). errc::out_of_code_memory.
+  result<handle> get(slot_kind kind, std::uintptr_t address, const emitter& emit);
+  /// Of a displaced instruction.
+  result<handle> get(const arch::displaced& plan, std::uintptr_t address);
 
   /// Puts the code of all new slots in place, page by page. errc::text_not_writable: none of them is, as
   /// after drop().
@@ -35,7 +55,7 @@ class slot_store {
   /// is not proven quiet is kept, and the next attempt waits until there are half as many again. A grace
   /// period must have passed since a site used them. May take long; throws std::bad_alloc and has changed
   /// nothing then.
-  void reclaim_idle(const std::unordered_set<const site::slot*>& in_use);
+  void reclaim_idle(const std::unordered_set<const site::slot*>& in_use, const hop_store& hops);
   [[nodiscard]] bool past_bound(std::size_t in_use) const noexcept {
     return handed_out_ > in_use + std::max(bound_, next_attempt_);
   }
@@ -46,22 +66,23 @@ class slot_store {
     site::chunk* in;
     std::size_t unit;
     site::slot content;
+    slot_kind kind;
     bool reused = false;  // the unit was reclaimed before
     std::array<std::uint8_t, 2 * arch::slot_unit> code;
   };
 
-  static errc emit(const arch::displaced& plan, fresh_slot& fresh);
+  static errc make(const emitter& emit, fresh_slot& fresh);
   site::chunk* chunk_near(std::uintptr_t address, std::uintptr_t reach);
   bool add_chunk(std::uintptr_t near, std::uintptr_t reach);
-  static bool still_fits(const site::slot& known, const arch::displaced& plan);
+  static bool still_fits(const site::slot& known, const emitter& emit);
 
   std::vector<site::chunk*> chunks_;
   std::size_t handed_out_ = 0;
   std::size_t next_attempt_ = 0;
   std::size_t bound_ = idle_bound;
-  // By address of the displaced instruction: slots for copies that run freely, and for those that are
-  // stepped.
-  site::table<const site::slot> known_[2];
+  // By kind, then by address of the displaced instruction.
+  static constexpr std::size_t kinds = 5;
+  site::table<const site::slot> known_[kinds];
   std::vector<fresh_slot> fresh_;
 };
 

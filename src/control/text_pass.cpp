@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <vector>
 
 #include "os/barrier.hpp"
@@ -10,6 +11,8 @@
 namespace libprobe::control {
 
 namespace {
+
+using site::text;
 
 /// Tells the hit path that what it finds in text and table need not fit together at the moment.
 class text_is_changing {
@@ -20,49 +23,154 @@ class text_is_changing {
   text_is_changing& operator=(const text_is_changing&) = delete;
 };
 
-}  // namespace
+constexpr std::size_t most_steps = 3;
 
-errc write_breakpoints(std::span<site::site* const> sites) {
-  if (sites.empty()) return errc::ok;
-  std::vector<os::edit> edits(sites.size());
-  std::transform(sites.begin(), sites.end(), edits.begin(), [](const site::site* at) {
-    return os::edit{at->address, at->plan.original, arch::breakpoint, sizeof arch::breakpoint,
-                    os::edit::outcome::pending};
-  });
-  const text_is_changing mark;
-  const bool good = os::write_text(edits, true);
-  os::synchronize_cores();
-  // Also after a failure: a breakpoint that could not be taken back must keep its site.
-  for (std::size_t i = 0; i < sites.size(); ++i) {
-    sites[i]->armed = edits[i].done == os::edit::outcome::written;
-  }
-  if (good) return errc::ok;
-  const bool differs = std::any_of(edits.begin(), edits.end(), [](const os::edit& e) {
-    return e.done == os::edit::outcome::differs || e.done == os::edit::outcome::gone;
-  });
-  return differs ? errc::text_changed : errc::text_not_writable;
+/// The next state on the way to `wanted`: up one at a time, and down again, but straight to a staged window from below.
+text next_state(text now, text wanted) noexcept {
+  if (wanted == text::jump) return std::max(text::staged, static_cast<text>(static_cast<unsigned>(now) + 1));
+  return now > text::staged ? static_cast<text>(static_cast<unsigned>(now) - 1) : wanted;
 }
 
-errc restore_text(std::span<site::site* const> sites) noexcept {
+/// A site that has no jump, or may not have it now, stays a breakpoint.
+text goal_of(const site::site& at, text wanted) noexcept {
+  const bool none = at.jump == nullptr || at.yields;
+  return wanted == text::jump && none ? text::breakpoint : wanted;
+}
+
+bool is_wide(text state) noexcept { return state >= text::staged; }
+
+struct image {
+  std::array<std::uint8_t, arch::longest_window> bytes{};
+};
+
+image image_of(const site::site& at, text state) noexcept {
+  image made;
+  if (at.jump == nullptr) {
+    made.bytes[0] = state == text::original ? at.plan.original[0] : arch::breakpoint[0];
+    return made;
+  }
+  const auto& jump = *at.jump;
+  made.bytes = state >= text::tailed ? jump.jump : jump.original;
+  if (state == text::staged) {
+    for (std::size_t i = 1; i < jump.shape.window; ++i) {
+      if ((jump.shape.boundaries >> i & 1U) != 0) made.bytes[i] = jump.jump[i];
+    }
+  }
+  if (state != text::original && state != text::jump) made.bytes[0] = arch::breakpoint[0];
+  return made;
+}
+
+/// One site's edit in one step, with the bytes that it refers to.
+struct step {
+  site::site* at = nullptr;
+  text from{}, to{};
+  image expected, wanted;
+
+  step() = default;
+  step(site::site& where, text before, text after) noexcept
+      : at{&where}, from{before}, to{after}, expected{image_of(where, before)}, wanted{image_of(where, after)} {}
+  [[nodiscard]] os::edit edit() const noexcept {
+    const std::uint32_t size = is_wide(from) || is_wide(to) ? at->jump->shape.window : 1;
+    return {at->address, expected.bytes.data(), wanted.bytes.data(), size, os::edit::outcome::pending};
+  }
+};
+
+void announce(const step& s, window_observer& observer) noexcept {
+  if (is_wide(s.to) && !is_wide(s.from)) observer.window_closes(*s.at);
+}
+void conclude(const step& s, window_observer& observer) noexcept {
+  if (is_wide(s.from) && !is_wide(s.to)) observer.window_is_open(*s.at);
+}
+
+struct pass {
+  std::vector<step> steps;
+  std::vector<os::edit> edits;
+
+  void begin(std::span<site::site* const> sites, text wanted) {
+    steps.clear();
+    edits.clear();
+    for (auto* at : sites) {
+      const auto goal = goal_of(*at, wanted);
+      if (at->now != goal) steps.emplace_back(*at, at->now, next_state(at->now, goal));
+    }
+    std::transform(steps.begin(), steps.end(), std::back_inserter(edits), [](const step& s) { return s.edit(); });
+  }
+};
+
+}  // namespace
+
+errc write_text(std::span<site::site* const> sites, text wanted, window_observer& observer) {
+  if (sites.empty()) return errc::ok;
+  std::vector<text> before(sites.size());
+  std::transform(sites.begin(), sites.end(), before.begin(), [](const site::site* at) { return at->now; });
+  pass now;
+  now.steps.reserve(sites.size());
+  now.edits.reserve(sites.size());
+  const text_is_changing mark;
+  for (std::size_t i = 0; i < most_steps; ++i) {
+    now.begin(sites, wanted);
+    if (now.steps.empty()) break;
+    for (const auto& s : now.steps) announce(s, observer);
+    const bool good = os::write_text(now.edits, true);
+    os::synchronize_cores();
+    // Also after a failure: a breakpoint that could not be taken back must keep its site.
+    for (std::size_t n = 0; n < now.steps.size(); ++n) {
+      auto& s = now.steps[n];
+      if (now.edits[n].done == os::edit::outcome::written) {
+        s.at->now = s.to;
+        conclude(s, observer);
+      } else if (is_wide(s.to) && !is_wide(s.from)) {
+        observer.window_is_open(*s.at);
+      }
+    }
+    if (good) continue;
+    const bool differs = std::any_of(now.edits.begin(), now.edits.end(), [](const os::edit& e) {
+      return e.done == os::edit::outcome::differs || e.done == os::edit::outcome::gone;
+    });
+    for (std::size_t n = 0; n < sites.size(); ++n) restore_text(sites.subspan(n, 1), before[n], observer);
+    return differs ? errc::text_changed : errc::text_not_writable;
+  }
+  return errc::ok;
+}
+
+errc restore_text(std::span<site::site* const> sites, text wanted, window_observer& observer) noexcept {
   if (sites.empty()) return errc::ok;
   errc answer = errc::ok;
+  constexpr std::size_t at_once = 256;
   const text_is_changing mark;
-  std::array<os::edit, 256> edits;
-  for (std::size_t at = 0; at < sites.size();) {
-    const auto group = sites.subspan(at, std::min(edits.size(), sites.size() - at));
-    const auto used = std::span{edits}.first(group.size());
-    std::transform(group.begin(), group.end(), used.begin(), [](const site::site* s) {
-      return os::edit{s->address, arch::breakpoint, s->plan.original, sizeof arch::breakpoint,
-                      os::edit::outcome::pending};
-    });
-    os::write_text(used, false);
-    for (std::size_t i = 0; i < group.size(); ++i) {
-      group[i]->armed = used[i].done == os::edit::outcome::refused;
-      if (group[i]->armed) answer = errc::text_not_writable;
+  for (std::size_t i = 0; i < most_steps; ++i) {
+    bool any = false;
+    for (std::size_t first = 0; first < sites.size();) {
+      std::array<step, at_once> steps;
+      std::array<os::edit, at_once> edits;
+      std::size_t count = 0;
+      for (; first < sites.size() && count < at_once; ++first) {
+        auto& at = *sites[first];
+        const auto goal = goal_of(at, wanted);
+        if (at.now == goal) continue;
+        steps[count] = step{at, at.now, next_state(at.now, goal)};
+        announce(steps[count], observer);
+        edits[count] = steps[count].edit();
+        ++count;
+      }
+      os::write_text(std::span{edits}.first(count), false);
+      for (std::size_t n = 0; n < count; ++n) {
+        auto& s = steps[n];
+        if (edits[n].done == os::edit::outcome::written) {
+          s.at->now = s.to;
+        } else if (edits[n].done == os::edit::outcome::refused) {
+          answer = errc::text_not_writable;
+          continue;
+        } else {
+          s.at->now = text::original;
+        }
+        conclude({*s.at, s.from, s.at->now}, observer);
+      }
+      any = any || count != 0;
     }
-    at += group.size();
+    if (!any) break;
+    os::synchronize_cores();
   }
-  os::synchronize_cores();
   return answer;
 }
 

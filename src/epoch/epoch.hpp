@@ -26,6 +26,7 @@ namespace detail {
 extern constinit std::atomic<std::uint64_t> current;
 extern constinit std::atomic<std::uint64_t> unrecorded;  // sections of threads that found no free record
 extern constinit std::atomic<bool> readers_pay;          // no asymmetric barrier: full barriers on entry
+extern constinit reader records[];
 extern __thread reader* self __attribute__((tls_model("initial-exec")));
 reader* claim() noexcept;
 }  // namespace detail
@@ -82,6 +83,15 @@ class section {
 
 /// The number of the calling thread, inside a section: without a system call where the thread has a record.
 int thread_number() noexcept;
+
+/// Which of the rows [0, rows()) is the calling thread's alone. no_row: none is. Inside a section.
+inline constexpr std::size_t no_row = ~std::size_t{0};
+inline std::size_t row_of_thread() noexcept {
+  return detail::self != nullptr ? static_cast<std::size_t>(detail::self - detail::records) : no_row;
+}
+/// How many rows there can be, and how many have ever been in use.
+std::size_t most_rows() noexcept;
+std::size_t rows() noexcept;
 
 /// Prepares the process; before the first synchronize(). Idempotent.
 void prepare() noexcept;

@@ -23,9 +23,9 @@ void prepare() noexcept {
 void synchronize() noexcept {
   const auto target = detail::current.fetch_add(1, std::memory_order_seq_cst) + 1;
   os::heavy_barrier();  // pairs with the signal fence in section()
-  const auto used = std::min(detail::pool.used.load(std::memory_order_acquire), detail::record_count);
+  const auto used = std::min(detail::records_used.load(std::memory_order_acquire), detail::record_count);
   for (std::size_t i = 0; i < used; ++i) {
-    reader& record = detail::pool.records[i];
+    reader& record = detail::records[i];
     backoff patience;
     for (;;) {
       const auto since = record.since.load(std::memory_order_acquire);
@@ -41,8 +41,8 @@ void synchronize() noexcept {
 
 void after_fork_in_child() noexcept {
   os::prepare_barriers();
-  for (std::size_t i = 0; i < detail::pool.used.load(); ++i) {
-    reader& record = detail::pool.records[i];
+  for (std::size_t i = 0; i < detail::records_used.load(); ++i) {
+    reader& record = detail::records[i];
     if (&record == detail::self) {
       record.owner.store(os::thread_id());
     } else {
@@ -56,9 +56,9 @@ void after_fork_in_child() noexcept {
 std::uint64_t grace_periods() noexcept { return completed.load(std::memory_order_relaxed); }
 
 std::size_t records_in_use() noexcept {
-  const auto used = std::min(detail::pool.used.load(), detail::record_count);
+  const auto used = std::min(detail::records_used.load(), detail::record_count);
   return static_cast<std::size_t>(std::count_if(
-      detail::pool.records.begin(), detail::pool.records.begin() + static_cast<std::ptrdiff_t>(used),
+      std::begin(detail::records), std::begin(detail::records) + static_cast<std::ptrdiff_t>(used),
       [](const reader& r) { return r.owner.load() > 0; }));
 }
 

@@ -7,7 +7,8 @@ namespace libprobe::epoch::detail {
 constinit std::atomic<std::uint64_t> current{1};
 constinit std::atomic<std::uint64_t> unrecorded{0};
 constinit std::atomic<bool> readers_pay{true};
-constinit record_pool pool{};
+constinit reader records[record_count]{};
+constinit std::atomic<std::size_t> records_used{0};
 __thread reader* self __attribute__((tls_model("initial-exec"))) = nullptr;
 
 void reclaim_if_dead(reader& record) noexcept {
@@ -28,9 +29,9 @@ bool take(reader& record, int thread) noexcept {
 }
 
 reader* find_record(int thread) noexcept {
-  const auto used = pool.used.load(std::memory_order_acquire);
+  const auto used = records_used.load(std::memory_order_acquire);
   for (std::size_t i = 0; i < used; ++i) {
-    reader& record = pool.records[i];
+    reader& record = records[i];
     // A record that bears this thread's number belonged to a dead one: numbers are unique among the living.
     if (record.owner.load(std::memory_order_relaxed) == thread) {
       record.since.store(0, std::memory_order_release);
@@ -43,18 +44,18 @@ reader* find_record(int thread) noexcept {
   if (used >= worth_a_look) {
     static constinit std::atomic<std::size_t> cursor{0};
     for (std::size_t i = 0; i < 8; ++i) {
-      reader& record = pool.records[cursor.fetch_add(1, std::memory_order_relaxed) % used];
+      reader& record = records[cursor.fetch_add(1, std::memory_order_relaxed) % used];
       reclaim_if_dead(record);
       if (take(record, thread)) return &record;
     }
   }
   for (;;) {
-    const auto next = pool.used.fetch_add(1, std::memory_order_acq_rel);
+    const auto next = records_used.fetch_add(1, std::memory_order_acq_rel);
     if (next >= record_count) {
-      pool.used.store(record_count, std::memory_order_release);
+      records_used.store(record_count, std::memory_order_release);
       return nullptr;
     }
-    if (take(pool.records[next], thread)) return &pool.records[next];
+    if (take(records[next], thread)) return &records[next];
   }
 }
 
@@ -74,6 +75,13 @@ reader* claim() noexcept {
 }  // namespace libprobe::epoch::detail
 
 namespace libprobe::epoch {
+
+std::size_t most_rows() noexcept { return detail::record_count; }
+
+std::size_t rows() noexcept {
+  const auto used = detail::records_used.load(std::memory_order_acquire);
+  return used < detail::record_count ? used : detail::record_count;
+}
 
 int thread_number() noexcept {
   return detail::self != nullptr ? detail::self->owner.load(std::memory_order_relaxed) : os::thread_id();

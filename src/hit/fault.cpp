@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "epoch/epoch.hpp"
+#include "hit/landing.hpp"
 #include "hit/run.hpp"
 #include "site/previous.hpp"
 #include "site/thread.hpp"
@@ -27,8 +28,9 @@ void restore_text(std::uintptr_t address) noexcept {
   const long file =
       arch::system_call(__NR_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/mem"), O_RDWR | O_CLOEXEC);
   if (file < 0) return;
-  arch::system_call(__NR_pwrite64, file, reinterpret_cast<long>(at->plan.original), sizeof arch::breakpoint,
-                    static_cast<long>(address));
+  const bool wide = at->jump != nullptr;
+  arch::system_call(__NR_pwrite64, file, reinterpret_cast<long>(wide ? at->jump->original.data() : at->plan.original),
+                    wide ? at->jump->shape.window : long{sizeof arch::breakpoint}, static_cast<long>(address));
   arch::system_call(__NR_close, file);
 }
 
@@ -82,6 +84,18 @@ void pass_on(int signo, siginfo_t& info, ucontext_t& context, std::uintptr_t bre
 
 namespace {
 
+/// The trapping byte at an inner boundary need not be a breakpoint. True: it was one, or was one until just now and the
+/// instruction itself stands there again.
+bool window_trap(registers& regs) noexcept {
+  const epoch::section section;
+  if (land(regs.ip(), regs)) return true;
+  if (site::landings.find(regs.ip()) == nullptr) return false;
+  std::uint64_t word = 0;
+  const auto aligned = regs.ip() & ~std::uintptr_t{7};
+  return arch::guarded_load(aligned, word) &&
+         !arch::is_trapping(static_cast<std::uint8_t>(word >> (8 * (regs.ip() - aligned))));
+}
+
 /// A fault inside a slot, `regs` as the CPU left them. False: not one, or not of the displaced instruction
 /// itself.
 bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs) noexcept {
@@ -125,6 +139,7 @@ void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
     }
     registers regs;
     arch::load(regs, context);
+    if (signo == SIGILL && hit::window_trap(regs)) return arch::store(regs, context);
     if (hit::slot_fault(signo, *info, context, regs)) return;
   }
   hit::pass_on(signo, *info, context, 0);

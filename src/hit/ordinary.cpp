@@ -1,36 +1,9 @@
 // Hits in ordinary context: a function's entry, a replaced function, and the return of a followed call.
 #include "epoch/epoch.hpp"
 #include "hit/calls.hpp"
+#include "hit/ordinary_run.hpp"
 #include "hit/run.hpp"
 #include "site/instances.hpp"
-
-namespace libprobe::hit {
-
-namespace {
-
-/// An ordinary_run that ends here or, when a handler throws, in abandon_run().
-class open_run {
- public:
-  open_run() noexcept {
-    run_.section = epoch::enter();
-    run_.outer = site::self.run;
-    site::self.run = &run_;
-  }
-  ~open_run() {
-    site::self.run = run_.outer;
-    epoch::leave(run_.section);
-  }
-  open_run(const open_run&) = delete;
-  open_run& operator=(const open_run&) = delete;
-  site::ordinary_run* operator->() noexcept { return &run_; }
-
- private:
-  site::ordinary_run run_;
-};
-
-}  // namespace
-
-}  // namespace libprobe::hit
 
 using namespace libprobe;
 

@@ -1,7 +1,5 @@
 #include "hit/run.hpp"
 
-#include <errno.h>
-
 namespace libprobe::hit {
 
 namespace {
@@ -12,13 +10,12 @@ void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, 
 
 in_handler::in_handler() noexcept {
   ++site::self.in_handler;
-  std::atomic_signal_fence(
-      std::memory_order_seq_cst);  // before the call below, which somebody may have probed
-  errno_ = errno;
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // before a signal can look
+  errno_ = site::own_errno();
 }
 
 in_handler::~in_handler() {
-  errno = errno_;
+  site::own_errno() = errno_;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   --site::self.in_handler;
 }
@@ -31,15 +28,16 @@ bool run_before(const site::site& at, site::hit& hit) noexcept {
   const in_handler guard;
   bool redirected = false;
   at.for_each_active([&](site::attachment& a) {
+    if (!a.vectors.within(hit.saved)) return;  // registered while this hit was on its way
     if (redirected) return count(*a.missed);
-    if (a.before == nullptr) return count(*a.hits);
-    hit.regs.set_ip(at.address);
     // Counted first: who waits for a handler's effect finds the hit counted.
-    count(*a.hits);
+    a.hits.add(1);
+    if (a.before == nullptr) return;
+    hit.regs.set_ip(at.address);
     const auto want = a.before(a, hit);
     redirected = want == site::step::redirected;
     if (want == site::step::missed) {
-      a.hits->fetch_sub(1, std::memory_order_relaxed);
+      a.hits.add(-1);
       count(*a.missed);
     }
   });
@@ -53,10 +51,10 @@ namespace {
 void run_branch(const site::site& at, site::hit& hit) noexcept {
   const auto sp = hit.regs.sp();
   if (!arch::emulate(at.plan, at.address, hit.regs)) {
-    hit.regs.set_ip(at.code->jump_part());  // faults there, as it should
+    hit.regs.set_ip(at.body.load(std::memory_order_relaxed));  // faults there, as it should
     return;
   }
-  run_after(at, hit.regs);
+  run_after(at, hit.regs, hit.saved);
   if (hit.call == nullptr) return;
   const auto number = site::number_of(*hit.call);
   if (hit.regs.sp() > sp) {
@@ -76,8 +74,10 @@ void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
     arch::divert_to_replacement(regs, reinterpret_cast<std::uintptr_t>(hit.replacement));
   } else if (const bool after = at.wants_after(); after && arch::is_branch(at.plan)) {
     return run_branch(at, hit);
+  } else if (after && !hit.by_detour) {
+    regs.set_ip(at.code->trap_part());
   } else {
-    regs.set_ip(after ? at.code->trap_part() : at.code->jump_part());
+    regs.set_ip(at.body.load(std::memory_order_acquire));
   }
   if (hit.call == nullptr) return;
   const auto number = site::number_of(*hit.call);
@@ -88,11 +88,11 @@ void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   }
 }
 
-void run_after(const site::site& at, registers& regs) noexcept {
+void run_after(const site::site& at, registers& regs, const arch::vector_use& saved) noexcept {
   if (site::self.busy()) return;
   const in_handler guard;
   at.for_each_active([&](site::attachment& a) {
-    if (a.after != nullptr) a.after(a, regs);
+    if (a.after != nullptr && a.vectors.within(saved)) a.after(a, regs);
   });
 }
 

@@ -1,6 +1,7 @@
 // SIGTRAP: a breakpoint of ours, the end of a copy, somebody else's, or one that was removed just now.
 #include "epoch/epoch.hpp"
 #include "hit/fault.hpp"
+#include "hit/landing.hpp"
 #include "hit/run.hpp"
 #include "site/thread.hpp"
 
@@ -56,6 +57,7 @@ outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& conte
     }
     return outcome::resume;
   }
+  if (land(address, regs)) return outcome::resume;
   const site::slot* code = site::slot_at(address);
   if (code == nullptr || address != code->code + code->layout.breakpoint()) return outcome::not_ours;
   finish_copy(*code, regs);

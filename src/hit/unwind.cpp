@@ -1,6 +1,9 @@
 // What happens when an exception, or a thread's exit, passes through libprobe's frames. The routines are
 // named by the unwind data of the entry code; see the Itanium C++ ABI: Exception Handling, 1.3 and 2.5.
+#include <asm/unistd.h>
 #include <unwind.h>
+
+#include <exception>
 
 #include "hit/calls.hpp"
 #include "hit/run.hpp"
@@ -62,6 +65,14 @@ _Unwind_Reason_Code libprobe_entry_personality(int, _Unwind_Action actions, _Unw
                                                _Unwind_Exception*, _Unwind_Context*) {
   if (hit::is_cleanup(actions)) hit::abandon_run();
   return _URC_CONTINUE_UNWIND;
+}
+
+/// A handler in the middle of a function threw: nobody there expects an exception.
+_Unwind_Reason_Code libprobe_handler_personality(int, _Unwind_Action, _Unwind_Exception_Class, _Unwind_Exception*,
+                                                 _Unwind_Context*) {
+  constexpr char message[] = "libprobe: a probe's handler threw an exception\n";
+  arch::system_call(__NR_write, 2, reinterpret_cast<long>(message), sizeof message - 1);
+  std::terminate();
 }
 
 /// A replacement threw.

@@ -56,6 +56,27 @@ std::optional<std::uintptr_t> map_code(std::uintptr_t near, std::uintptr_t reach
   return std::nullopt;
 }
 
+bool map_code_at(std::uintptr_t address, std::size_t size) noexcept { return map_at(address, size); }
+
+std::vector<address_range> free_for_code() {
+  // The main stack grows down by what its limit allows, and keeps a gap; the heap grows up. Programs seldom use that
+  // much of either, and malloc() does without a heap that cannot grow.
+  constexpr std::uintptr_t stack_room = 0x200'0000;
+  constexpr std::uintptr_t heap_room = 0x400'0000;
+  std::vector<address_range> found;
+  std::uintptr_t free_from = lowest;
+  const auto add = [&](std::uintptr_t to) {
+    if (to > free_from) found.push_back({free_from, to});
+  };
+  for (const auto& mapping : read_maps()) {
+    const bool stack = mapping.path == "[stack]";
+    add(stack ? std::max(lowest, mapping.start - stack_room) : mapping.start);
+    free_from = std::max(free_from, mapping.end + (mapping.path == "[heap]" ? heap_room : 0));
+  }
+  add(highest);
+  return found;
+}
+
 void unmap_code(std::uintptr_t address, std::size_t size) noexcept {
   munmap(reinterpret_cast<void*>(address), size);
 }

@@ -8,9 +8,11 @@ namespace libprobe::site {
 
 constinit table<site> sites;
 constinit table<chunk> chunks;
+constinit table<landing> landings;
 constinit followed_call calls[arch::return_slot_count]{};
 constinit std::atomic<std::uint64_t> text_version{0};
 __thread thread_state self __attribute__((tls_model("initial-exec")));
+constinit std::uintptr_t errno_offset = 0;
 constinit os::signal_action previous[65]{};
 
 }  // namespace libprobe::site

@@ -4,9 +4,12 @@
 #include <atomic>
 #include <cstdint>
 #include <libprobe/registers.hpp>
+#include <memory>
 
 #include "arch/arch.hpp"
 #include "site/calls.hpp"
+#include "site/counter.hpp"
+#include "site/detour.hpp"
 #include "site/slots.hpp"
 #include "site/table.hpp"
 
@@ -18,7 +21,9 @@ struct attachment;
 /// One hit, while its handlers run.
 struct hit {
   registers& regs;
-  void* vectors = nullptr;        // the saved extended state, in ordinary context; null in a signal handler
+  void* vectors = nullptr;  // the whole extended state, saved in ordinary context; else null
+  arch::vector_use saved = arch::all_saved;
+  bool by_detour = false;         // not by a trap
   followed_call* call = nullptr;  // set by the first retprobe that wants to see the return
   attachment* replacement = nullptr;  // runs in the function's place
 };
@@ -39,19 +44,19 @@ struct attachment {
   bool (*fault)(attachment&, registers&, int signo) = nullptr;
   void (*replace)(attachment&, registers&,
                   void* vectors) = nullptr;    // instead of the function, in ordinary context
-  std::atomic<std::uint64_t>* hits = nullptr;  // in the user's object, which outlives the attachment
-  std::atomic<std::uint64_t>* missed = nullptr;
+  counter hits;
+  std::atomic<std::uint64_t>* missed = nullptr;  // in the user's object, which outlives the attachment
 
   std::atomic<attachment*> next{nullptr};  // in order of registration; read under an epoch section
   std::atomic<bool> resting{false};        // disabled, or removed and waiting for its commit
   std::atomic<bool> removed{false};        // written by control
-  bool ordinary = false;                   // its hooks need ordinary context
+  arch::vector_use vectors;                // what its hooks may do to the extended state
   std::atomic<std::uint32_t> running{0};   // users that a commit waits for, beyond the grace period
-  std::uintptr_t body = 0;  // code that runs the function from its displaced instruction on; 0: none
+  std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column{nullptr, nullptr};  // what `hits` counts in
   // control only:
   bool disabled = false;
   char kind = 'k';
-  site* where = nullptr;
+  std::atomic<site*> where{nullptr};
   void* owner = nullptr;  // the user's object
   /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
@@ -64,10 +69,17 @@ struct site {
   arch::displaced plan;
   // Null for an emulated instruction. Slots are never freed: a thread may sit in one for hours.
   const slot* code = nullptr;
+  std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
+  bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};
   // control only:
   attachment* last = nullptr;
-  bool armed = false;
+  text now = text::original;
+  detour* through = nullptr;         // where its jump leads; null: it has none
+  std::uintptr_t first_copy = 0;     // the displaced instruction's, behind the detour
+  std::unique_ptr<jump_text> jump;   // the bytes
+  bool yields = false;               // another probe needs bytes of the jump's window: it stays a breakpoint
+  const char* why_trap = nullptr;    // why it has no jump
   site* next_retired = nullptr;
 
   /// Visits what is registered and not resting, in order. Inside a section.
@@ -87,13 +99,16 @@ struct site {
   }
   [[nodiscard]] bool wants_ordinary() const noexcept {
     bool answer = false;
-    for_each_active([&answer](const attachment& a) { answer = answer || a.ordinary; });
+    for_each_active([&answer](const attachment& a) { answer = answer || a.vectors.ordinary; });
     return answer;
   }
 };
 
 /// All sites of the process. One writer: control, under its lock.
 extern constinit table<site> sites;
+
+/// By address. Landings live as long as the process.
+extern constinit table<landing> landings;
 
 /// Odd while text is being written, and different after: whoever finds neither a site nor restored text in
 /// between looks again.

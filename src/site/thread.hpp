@@ -52,6 +52,10 @@ struct thread_state {
 
 extern __thread thread_state self __attribute__((tls_model("initial-exec")));
 
+/// The calling thread's errno, without a call into libc, which somebody may have probed.
+extern constinit std::uintptr_t errno_offset;  // from the thread's base
+inline int& own_errno() noexcept { return *reinterpret_cast<int*>(arch::thread_base() + errno_offset); }
+
 /// While it lives, probes that this thread hits run no handler: so none can run into libprobe's own locks.
 class quiet {
  public:

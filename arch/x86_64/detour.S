@@ -1,0 +1,341 @@
+// What detours call: saves what handlers may clobber, runs them on the program's own stack, and goes back.
+//
+// Below the program's stack pointer: its red zone, the detour's address for us, the return address into the detour,
+// a struct registers, room for the vector registers. The frame is a signal frame to unwinders: the program was
+// interrupted at the probed instruction, and all its registers lie here.
+
+#include "detour_frame.h"
+#include "frame.h"
+
+#define CALLED (RED_ZONE + 16)      /* the program's stack pointer, seen from ours as we are called */
+#define REGISTERS 192               /* struct registers; then two words for MXCSR */
+#define MXCSR_ 176
+#define MXCSR_NOW_ 180
+#define ABOUT_ (REGISTERS + 8)
+#define FRAME (REGISTERS + CALLED)
+#define NEXT_RETURN (RED_ZONE + 8)  /* where a return with RED_ZONE bytes to drop takes its address from */
+#define VECTOR_ROOM 1024            /* registers 0-15, 64 bytes each */
+#define HIGH_ROOM 1088              /* registers 16-31, and the masks */
+#define ABOUT_ADDRESS 0             /* in a site::detour: the probed address */
+#define ABOUT_VECTORS 8             /* and what its handlers may do to the extended state: a vector_use */
+#define ARITHMETIC 0x100            /* bits of a vector_use */
+#define ORDINARY 0x200
+#define LOW_HALVES 1
+#define LOW_FILE 2
+#define EVERY_FILE 3
+#define EVERYTHING 4
+#define FLAG_TF 0x100
+#define UNUSUAL_FLAGS 0x44400       /* DF, NT and AC */
+
+        .hidden libprobe_vector_width   // 0: xmm, 1: ymm, 2: zmm
+
+        .text
+
+.macro low_halves op
+        .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        \op     \n
+        .endr
+.endm
+.macro high_file op
+        .irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+        \op     \n
+        .endr
+.endm
+.macro masks op
+        .irp n, 0, 1, 2, 3, 4, 5, 6, 7
+        \op     \n
+        .endr
+.endm
+// rax: the room for registers 0-15
+.macro store_xmm n
+        movaps  %xmm\n, 64*\n(%rax)
+.endm
+.macro load_xmm n
+        movaps  64*\n(%rax), %xmm\n
+.endm
+.macro store_ymm n
+        vmovaps %ymm\n, 64*\n(%rax)
+.endm
+.macro load_ymm n
+        vmovaps 64*\n(%rax), %ymm\n
+.endm
+.macro store_zmm n
+        vmovaps %zmm\n, 64*\n(%rax)
+.endm
+.macro load_zmm n
+        vmovaps 64*\n(%rax), %zmm\n
+.endm
+.macro store_high n
+        vmovaps %zmm\n, 64*(\n-16)-HIGH_ROOM(%rax)
+.endm
+.macro load_high n
+        vmovaps 64*(\n-16)-HIGH_ROOM(%rax), %zmm\n
+.endm
+.macro store_mask n
+        kmovq   %k\n, 8*\n-64(%rax)
+.endm
+.macro load_mask n
+        kmovq   8*\n-64(%rax), %k\n
+.endm
+
+// void libprobe_save_vectors(registers* regs): for a handler that asks for them where none were saved, since nothing
+// that ran until now can have touched them. rdi: the frame. Clobbers rax and rcx.
+        .p2align 4
+        .globl libprobe_save_vectors
+        .type libprobe_save_vectors, @function
+libprobe_save_vectors:
+        .cfi_startproc
+        leaq    -VECTOR_ROOM(%rdi), %rax
+        andq    $-64, %rax
+        movq    $64, VECTOR_STRIDE_(%rdi)
+        movl    libprobe_vector_width(%rip), %ecx
+        cmpl    $1, %ecx
+        jb      1f
+        leaq    16(%rax), %rcx
+        movq    %rcx, YMM_UPPER_(%rdi)
+        ja      2f
+        low_halves store_ymm
+        movq    %rax, XMM_(%rdi)
+        ret
+1:      low_halves store_xmm
+        movq    %rax, XMM_(%rdi)
+        ret
+2:      low_halves store_zmm
+        movq    %rax, XMM_(%rdi)
+        ret
+        .cfi_endproc
+        .size libprobe_save_vectors, .-libprobe_save_vectors
+
+.macro detour_cfi
+        .cfi_def_cfa %rbx, FRAME
+        .cfi_offset %rax, RAX_ - FRAME
+        .cfi_offset %rbx, RBX_ - FRAME
+        .cfi_offset %rcx, RCX_ - FRAME
+        .cfi_offset %rdx, RDX_ - FRAME
+        .cfi_offset %rsi, RSI_ - FRAME
+        .cfi_offset %rdi, RDI_ - FRAME
+        .cfi_offset %rbp, RBP_ - FRAME
+        .cfi_offset %r8, R8_ - FRAME
+        .cfi_offset %r9, R9_ - FRAME
+        .cfi_offset %r10, R10_ - FRAME
+        .cfi_offset %r11, R11_ - FRAME
+        .cfi_offset %r12, R12_ - FRAME
+        .cfi_offset %r13, R13_ - FRAME
+        .cfi_offset %r14, R14_ - FRAME
+        .cfi_offset %r15, R15_ - FRAME
+        .cfi_offset %rip, RIP_ - FRAME
+.endm
+
+// Where unwinders find the probed address, before it is in the frame: **(rsp + offset). DW_CFA_val_expression.
+#define ADDRESS_IS_AT(offset) .cfi_escape 0x16, 16, 5, 0x77, ((offset) & 0x7f) | 0x80, (offset) >> 7, 0x06, 0x06
+
+// popf is several times slower. ecx: the flags
+.macro arithmetic_flags
+        movl    %ecx, %eax
+        shrl    $11, %eax
+        movb    %cl, %ah
+        andb    $1, %al
+        addb    $0x7f, %al              // sets OF as it was
+        sahf
+.endm
+
+.macro whole_state handler
+        save_vectors
+        movq    %rbx, %rdi
+        movq    ABOUT_(%rbx), %rsi
+        movq    %rsp, %rdx
+        movl    %r12d, %ecx
+        call    \handler
+        movl    %eax, %r13d
+        restore_vectors %rsp
+        movl    %r13d, %eax
+.endm
+
+// A detour's handlers. Those that throw cannot be carried through the middle of a function; but those in ordinary context,
+// at a function's entry, can: they have unwind data of their own.
+.macro detour name, handler
+        .p2align 6
+        .globl \name
+        .hidden \name
+        .type \name, @function
+\name:
+        .cfi_startproc
+        .cfi_signal_frame
+        .cfi_personality 0x9b, DW.ref.libprobe_handler_personality
+        .cfi_def_cfa %rsp, CALLED
+        ADDRESS_IS_AT(8)
+        leaq    -REGISTERS(%rsp), %rsp
+        .cfi_adjust_cfa_offset REGISTERS
+        ADDRESS_IS_AT(REGISTERS + 8)
+        save_integers
+        movq    %rsp, %rbx
+        pushfq
+        popq    %rcx
+        movq    %rcx, RFLAGS_(%rbx)
+        testl   $UNUSUAL_FLAGS, %ecx
+        jnz     39f
+9:
+        leaq    FRAME(%rbx), %rcx
+        movq    %rcx, RSP_(%rbx)
+        movq    ABOUT_(%rbx), %rsi
+        movq    ABOUT_ADDRESS(%rsi), %rcx
+        movq    %rcx, RIP_(%rbx)
+        detour_cfi
+        movl    ABOUT_VECTORS(%rsi), %ecx
+        movq    $0, XMM_(%rbx)
+        movq    $0, YMM_UPPER_(%rbx)
+        movq    $0, XSTATE_IN_USE_(%rbx)
+        leaq    -VECTOR_ROOM(%rbx), %rsp
+        andq    $-64, %rsp
+        movq    %rbx, %rdi
+        xorl    %edx, %edx
+        testl   %ecx, %ecx
+        jnz     20f
+        call    \handler
+        cmpq    $0, XMM_(%rbx)
+        jne     26f
+10:     testl   %eax, %eax
+        jnz     30f
+        movl    RFLAGS_(%rbx), %ecx
+        testl   $UNUSUAL_FLAGS, %ecx
+        jnz     38f
+        arithmetic_flags
+11:     movq    %rbx, %rsp
+        .cfi_def_cfa_register %rsp
+        restore_integers %rsp
+        leaq    REGISTERS(%rsp), %rsp
+        .cfi_def_cfa_offset CALLED
+        ADDRESS_IS_AT(8)
+        ret
+        detour_cfi
+
+        // Vector registers are to be saved. ecx: which
+20:     movl    %ecx, %r12d
+        testl   $ARITHMETIC, %ecx
+        jz      21f
+        stmxcsr MXCSR_(%rbx)
+21:     movzbl  %cl, %ecx
+        cmpl    $LOW_FILE, %ecx
+        jb      24f
+        cmpl    $EVERYTHING, %ecx
+        je      \name\()_whole
+        movl    %ecx, %r13d
+        call    libprobe_save_vectors
+        cmpl    $EVERY_FILE, %r13d
+        jb      25f
+        cmpl    $2, libprobe_vector_width(%rip)
+        jb      25f
+        leaq    -HIGH_ROOM(%rsp), %rsp
+        high_file store_high
+        masks   store_mask
+        jmp     25f
+24:     movq    %rsp, %rax
+        movq    %rax, XMM_(%rbx)
+        movq    $64, VECTOR_STRIDE_(%rbx)
+        low_halves store_xmm
+25:     xorl    %edx, %edx
+        movl    %r12d, %ecx
+        call    \handler
+        movl    %eax, %r13d
+        testl   $ARITHMETIC, %r12d
+        jz      27f
+        stmxcsr MXCSR_NOW_(%rbx)
+        movl    MXCSR_(%rbx), %ecx
+        cmpl    %ecx, MXCSR_NOW_(%rbx)
+        je      27f
+        ldmxcsr MXCSR_(%rbx)
+27:     movq    XMM_(%rbx), %rax
+        movzbl  %r12b, %ecx
+        cmpl    $LOW_FILE, %ecx
+        jb      29f
+        cmpl    $EVERY_FILE, %ecx
+        jb      28f
+        cmpl    $2, libprobe_vector_width(%rip)
+        jb      28f
+        high_file load_high
+        masks   load_mask
+        jmp     28f
+26:     movl    %eax, %r13d             // a handler asked for them
+        movq    XMM_(%rbx), %rax
+28:     cmpl    $1, libprobe_vector_width(%rip)
+        jb      29f
+        ja      22f
+        low_halves load_ymm
+        movl    %r13d, %eax
+        jmp     10b
+22:     low_halves load_zmm
+        movl    %r13d, %eax
+        jmp     10b
+29:     low_halves load_xmm
+        movl    %r13d, %eax
+        jmp     10b
+
+        // The program goes on at the registers as they are now. A return pops the address from below the red zone, so
+        // that nothing in use ever lies below the stack pointer; where our frame is in the way, iretq does it.
+30:     testl   $(UNUSUAL_FLAGS | FLAG_TF), RFLAGS_(%rbx)
+        jnz     31f
+        movq    RSP_(%rbx), %rcx
+        leaq    -NEXT_RETURN(%rcx), %rcx
+        leaq    REGISTERS-16(%rbx), %rdx
+        cmpq    %rdx, %rcx
+        jb      31f
+        movq    RIP_(%rbx), %rdx
+        movq    %rdx, (%rcx)
+        movq    %rcx, RSP_(%rbx)
+        movl    RFLAGS_(%rbx), %ecx
+        arithmetic_flags
+        movq    %rbx, %rsp
+        .cfi_def_cfa_register %rsp
+        restore_integers %rsp
+        movq    RSP_(%rsp), %rsp
+        .cfi_def_cfa %rsp, NEXT_RETURN
+        .cfi_offset %rip, -NEXT_RETURN
+        .cfi_same_value %rbx
+        .cfi_same_value %rbp
+        .cfi_same_value %r12
+        .cfi_same_value %r13
+        .cfi_same_value %r14
+        .cfi_same_value %r15
+        ret     $RED_ZONE
+        detour_cfi
+31:     pushq   $USER_SS
+        pushq   RSP_(%rbx)
+        pushq   RFLAGS_(%rbx)
+        pushq   $USER_CS
+        pushq   RIP_(%rbx)
+        restore_integers %rbx
+        iretq
+        // Flags that compiled code wants clear.
+39:     pushq   $2
+        popfq
+        jmp     9b
+38:     pushq   %rcx
+        popfq
+        jmp     11b
+        .cfi_endproc
+
+        .cfi_startproc
+        .cfi_signal_frame
+        .cfi_personality 0x9b, DW.ref.libprobe_handler_personality
+        detour_cfi
+\name\()_whole:
+        testl   $ORDINARY, %r12d
+        jnz     \name\()_ordinary
+        whole_state \handler
+        jmp     10b
+        .cfi_endproc
+
+        .cfi_startproc
+        .cfi_personality 0x9b, DW.ref.libprobe_entry_personality
+        frame_cfi FRAME + 8             // the caller's, where the function begins
+\name\()_ordinary:
+        whole_state \handler
+        jmp     10b
+        .cfi_endproc
+        .size \name, .-\name
+.endm
+
+        detour libprobe_detour_before, libprobe_on_detour
+        detour libprobe_detour_after, libprobe_on_detour_after
+
+        .section .note.GNU-stack, "", @progbits

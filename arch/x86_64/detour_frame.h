@@ -1,0 +1,4 @@
+// Shared by the code that detours are made of and the code that they call.
+#pragma once
+
+#define RED_ZONE 128 /* System V ABI, 3.2.2 */

@@ -1,0 +1,56 @@
+// Writes detours: the code between a jump in the program's text and the handlers.
+#include <algorithm>
+
+#include "arch/arch.hpp"
+#include "code_writer.hpp"
+#include "detour_frame.h"
+
+extern "C" {
+// In detour.S.
+void libprobe_detour_before();
+void libprobe_detour_after();
+}
+
+namespace libprobe::arch {
+
+namespace {
+
+// Read by the code itself, behind it.
+constexpr std::size_t about_offset = slot_unit - 16;
+constexpr std::size_t entry_offset = slot_unit - 8;
+
+void rip_relative(code_writer& out, std::size_t target) noexcept {
+  out.word(static_cast<std::int32_t>(target - (out.offset() + sizeof(std::int32_t))));
+}
+
+}  // namespace
+
+result<slot_layout> emit_detour(const void* about, std::uint8_t passed, std::uintptr_t slot, std::uintptr_t next,
+                                std::span<std::uint8_t> code) noexcept {
+  slot_layout layout;
+  layout.original_length = passed;
+  std::fill(code.begin(), code.end(), breakpoint[0]);
+  code_writer out{code, slot};
+  out.bytes({0x48, 0x8d, 0x64, 0x24, 0x80});  // lea -128(%rsp), %rsp: over the red zone
+  out.bytes({0xff, 0x35});                    // push about(%rip)
+  rip_relative(out, about_offset);
+  out.bytes({0xff, 0x15});  // call *entry(%rip): the return-stack buffer stays matched
+  rip_relative(out, entry_offset);
+  layout.entry_return = out.offset();
+  out.bytes({0x48, 0x8d, 0xa4, 0x24});  // lea 136(%rsp), %rsp
+  out.word(std::uint32_t{RED_ZONE + 8});
+  layout.after = out.offset();
+  out.jump(next);
+  out.skip_to(about_offset);
+  out.word(reinterpret_cast<std::uint64_t>(about));
+  out.word(reinterpret_cast<std::uint64_t>(passed == 0 ? &libprobe_detour_before : &libprobe_detour_after));
+  return layout;
+}
+
+void write_hop(std::uintptr_t hop, std::uintptr_t target, std::span<std::uint8_t, hop_length> code) noexcept {
+  std::fill(code.begin(), code.end(), breakpoint[0]);
+  code_writer out{code, hop};
+  out.jump(target);
+}
+
+}  // namespace libprobe::arch

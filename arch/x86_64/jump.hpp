@@ -1,0 +1,82 @@
+// A jump in a breakpoint's place: the shapes that it can have at one address, from best to worst.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "instruction.hpp"
+
+namespace libprobe::arch {
+
+/// Why the text at a probed address looks as it does. Each but the first and the last is one rung of the ladder.
+enum class tactic : std::uint8_t {
+  breakpoint,   // no jump was asked for, or none can stand here
+  over_long,    // the displaced instruction has room for the whole jump
+  punned,       // the jump's last bytes are its successors' own bytes
+  prefixed,     // the same, with redundant prefixes before the jump that move it along
+  over_several  // several instructions are displaced; a thread that comes to an inner one traps there
+};
+
+inline constexpr std::size_t jump_length = 5;  // jmp rel32
+inline constexpr std::size_t most_prefixes = 3;
+inline constexpr std::size_t longest_window = jump_length + most_prefixes;
+inline constexpr std::size_t most_members = jump_length;
+
+/// What one byte of the jump's distance may be.
+struct distance_byte {
+  enum class rule : std::uint8_t { free, fixed, trapping };
+  rule may = rule::free;
+  std::uint8_t value = 0;  // fixed
+};
+
+struct jump_shape {
+  tactic how = tactic::breakpoint;
+  std::uint8_t prefixes = 0;
+  std::uint8_t members = 1;     // displaced instructions
+  std::uint8_t length = 0;      // their bytes
+  std::uint8_t window = 0;      // bytes of text, from the address on, that the jump consists of
+  std::uint8_t boundaries = 0;  // bit n: an inner instruction begins n bytes behind the address, in the window
+  std::array<distance_byte, 4> distance{};
+};
+
+/// The text from a probed address on.
+struct jump_ground {
+  std::uintptr_t address = 0;
+  std::span<const instruction> instructions;    // one after the other
+  std::span<const std::uint8_t> bytes;          // at least as long as a window, where there are so many
+  std::uint32_t landings = 0;                   // bit n: a known branch leads n bytes behind the address
+  std::uint32_t taken = 0;                      // bit n: another probed address
+};
+
+inline constexpr std::size_t most_shapes = 1 + 1 + most_prefixes + (most_members - 1);
+/// All shapes that can stand there, best first. Returns how many.
+std::size_t jump_shapes(const jump_ground& ground, std::span<jump_shape, most_shapes> shapes) noexcept;
+
+/// Bytes that trap by themselves, wherever they are executed: for inner boundaries. int3 first; the others raise #UD
+/// (Intel SDM vol. 2, appendix A: invalid in 64-bit mode).
+inline constexpr std::array<std::uint8_t, 14> trapping_bytes = {0xcc, 0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e,
+                                                                0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61};
+
+constexpr bool is_trapping(std::uint8_t byte) noexcept {
+  return std::find(trapping_bytes.begin(), trapping_bytes.end(), byte) != trapping_bytes.end();
+}
+
+/// For looking through text: a jump of ours may begin with this byte.
+constexpr bool may_begin_jump(std::uint8_t byte) noexcept {
+  return byte == 0xe9 || byte == 0x3e || byte == 0x26 || byte == 0x36;
+}
+/// A branch with a one-byte distance may have this opcode.
+constexpr bool may_be_short_branch(std::uint8_t byte) noexcept {
+  return (byte & 0xf0) == 0x70 || (byte & 0xfc) == 0xe0 || byte == 0xeb;
+}
+/// What compilers put between functions.
+bool is_padding(const instruction& what) noexcept;
+
+/// The bytes of the jump, `shape.window` of them, on top of the original ones.
+void write_jump(const jump_shape& shape, std::uintptr_t address, std::uintptr_t target,
+                std::span<std::uint8_t> window) noexcept;
+
+}  // namespace libprobe::arch

@@ -1,0 +1,217 @@
+#include "control/hop_store.hpp"
+
+#include <algorithm>
+
+#include "os/text.hpp"
+
+namespace libprobe::control {
+
+namespace {
+
+using rule = arch::distance_byte::rule;
+
+constexpr std::uintptr_t lowest_address = 0x10000;
+constexpr std::uintptr_t highest_address = 0x7fff'ffff'0000;
+
+}  // namespace
+
+bool hop_store::page::is_free(std::size_t offset) const noexcept {
+  for (std::size_t i = offset; i < offset + arch::hop_length; ++i) {
+    if ((used[i / 64] >> (i % 64) & 1U) != 0) return false;
+  }
+  return true;
+}
+
+void hop_store::page::mark(std::size_t offset, bool taken) noexcept {
+  for (std::size_t i = offset; i < offset + arch::hop_length; ++i) {
+    const auto bit = std::uint64_t{1} << (i % 64);
+    used[i / 64] = taken ? used[i / 64] | bit : used[i / 64] & ~bit;
+  }
+}
+
+/// Addresses that a jump of one shape can reach: from its distance's highest byte down, each value that a byte may have
+/// halves what is left, until one is free.
+struct hop_store::interval {
+  std::uintptr_t first, last;
+};
+
+class hop_store::search {
+ public:
+  search(const arch::jump_shape& shape, std::uintptr_t address) noexcept
+      : shape_{shape}, base_{address + shape.window} {}
+
+  /// Visits the intervals until `visit` says true.
+  template <class F>
+  bool any_interval(F&& visit) const {
+    return descend(3, 0, visit);
+  }
+  [[nodiscard]] bool allows(std::uintptr_t target) const noexcept {
+    const auto distance = static_cast<std::int64_t>(target - base_);
+    if (distance != static_cast<std::int32_t>(distance)) return false;
+    for (std::size_t i = 0; i < 4; ++i) {
+      if (!allowed(i, static_cast<std::uint8_t>(static_cast<std::uint64_t>(distance) >> (8 * i)))) return false;
+    }
+    return true;
+  }
+  /// The first allowed offset in a page for which `free` says true.
+  template <class F>
+  [[nodiscard]] std::optional<std::size_t> find_offset(std::uintptr_t page, F&& free) const {
+    constexpr std::size_t end = page_bytes - arch::hop_length;
+    for (std::size_t offset = 0; offset <= end;) {
+      const auto distance = static_cast<std::uint32_t>(page + offset - base_);
+      const auto low = static_cast<std::uint8_t>(distance);
+      if (!allows(page + offset - low)) {
+        // Not by its upper bytes, or the lowest byte cannot be zero: look at the upper ones alone.
+        bool upper = page + offset - base_ + 0x8000'0000 <= 0xffff'ffff;
+        for (std::size_t i = 1; i < 4; ++i) upper = upper && allowed(i, static_cast<std::uint8_t>(distance >> (8 * i)));
+        if (!upper) {
+          offset += 256U - low;
+          continue;
+        }
+      }
+      if (allowed(0, low) && free(offset)) return offset;
+      ++offset;
+    }
+    return std::nullopt;
+  }
+
+ private:
+  [[nodiscard]] bool allowed(std::size_t i, std::uint8_t value) const noexcept {
+    const auto& byte = shape_.distance[i];
+    switch (byte.may) {
+      case rule::fixed:
+        return value == byte.value;
+      case rule::trapping:
+        return arch::is_trapping(value);
+      default:
+        return true;
+    }
+  }
+  template <class F>
+  bool descend(int i, std::uint32_t upper, F&& visit) const {
+    const auto here = [&](std::uint8_t value) {
+      return descend(i - 1, upper | static_cast<std::uint32_t>(value) << (8 * i), visit);
+    };
+    if (i >= 0 && shape_.distance[static_cast<std::size_t>(i)].may == rule::fixed)
+      return here(shape_.distance[static_cast<std::size_t>(i)].value);
+    if (i >= 0 && shape_.distance[static_cast<std::size_t>(i)].may == rule::trapping)
+      return std::any_of(arch::trapping_bytes.begin(), arch::trapping_bytes.end(), here);
+    const std::uint64_t span = std::uint64_t{1} << (8 * (i + 1));
+    if (i == 3) return visit(interval{base_ - 0x8000'0000, base_ + 0x7fff'ffff});
+    const auto distance = static_cast<std::int64_t>(static_cast<std::int32_t>(upper));
+    const auto first = base_ + static_cast<std::uintptr_t>(distance);
+    if (first < lowest_address || first + span > highest_address) return false;
+    return visit(interval{first, first + span - 1});
+  }
+
+  const arch::jump_shape& shape_;
+  std::uintptr_t base_;
+};
+
+std::optional<std::uintptr_t> hop_store::place_in_known_page(const search& wanted) {
+  std::optional<std::uintptr_t> found;
+  constexpr int patience = 24;
+  wanted.any_interval([&](const interval& in) {
+    auto at = pages_.lower_bound(in.first & ~(page_bytes - 1));
+    for (int tries = 0; tries < patience && at != pages_.end() && at->first <= in.last; ++tries, ++at) {
+      const auto offset =
+          wanted.find_offset(at->first, [&](std::size_t candidate) { return at->second.is_free(candidate); });
+      if (!offset) continue;
+      at->second.mark(*offset, true);
+      found = at->first + *offset;
+      return true;
+    }
+    return false;
+  });
+  return found;
+}
+
+std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted) {
+  if (!gaps_known_) gaps_ = os::free_for_code();
+  gaps_known_ = true;
+  std::optional<std::uintptr_t> found;
+  wanted.any_interval([&](const interval& in) {
+    constexpr int patience = 48;
+    int tries = 0;
+    auto gap = std::upper_bound(gaps_.begin(), gaps_.end(), in.first,
+                                [](std::uintptr_t at, const os::address_range& g) { return at < g.end; });
+    for (; gap != gaps_.end() && gap->start <= in.last && tries < patience; ++gap) {
+      auto at = std::max(gap->start, in.first & ~(page_bytes - 1));
+      for (; at + page_bytes <= gap->end && at <= in.last && tries < patience; at += page_bytes) {
+        ++tries;
+        if (pages_.contains(at)) continue;
+        const auto offset = wanted.find_offset(at, [](std::size_t) { return true; });
+        if (!offset) continue;
+        const auto made = pages_.try_emplace(at).first;
+        if (!os::map_code_at(at, page_bytes)) {  // somebody else was faster
+          pages_.erase(made);
+          continue;
+        }
+        made->second.mark(*offset, true);
+        found = at + *offset;
+        return true;
+      }
+    }
+    return false;
+  });
+  return found;
+}
+
+std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape, std::uintptr_t address, bool may_grow) {
+  const search wanted{shape, address};
+  if (auto found = place_in_known_page(wanted)) return found;
+  const auto bound = free_bytes + bytes_a_hop * (known_.size() + fresh_.size() + 1);
+  if (!may_grow || bytes() + page_bytes > bound) return std::nullopt;
+  return place_in_new_page(wanted);
+}
+
+std::optional<std::uintptr_t> hop_store::known(const arch::jump_shape& shape, std::uintptr_t address,
+                                               std::uintptr_t target) const {
+  const auto found = known_.find(address);
+  const bool same = found != known_.end() && found->second.target == target;
+  return same && search{shape, address}.allows(found->second.at) ? std::optional{found->second.at} : std::nullopt;
+}
+
+void hop_store::lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t target) {
+  fresh_hop fresh{hop, address, target, {}};
+  arch::write_hop(hop, target, fresh.code);
+  fresh_.push_back(fresh);
+  known_.try_emplace(address, known_hop{0, 0});  // so that write() need not allocate
+}
+
+void hop_store::take_back(std::uintptr_t hop) noexcept {
+  const bool in_use = std::any_of(known_.begin(), known_.end(), [hop](const auto& k) { return k.second.at == hop; });
+  if (!in_use) pages_[hop & ~(page_bytes - 1)].mark(hop % page_bytes, false);
+}
+
+std::uintptr_t hop_store::led_to(std::uintptr_t ip) const {
+  if (!pages_.contains(ip & ~(page_bytes - 1))) return ip;
+  const auto in = std::find_if(known_.begin(), known_.end(),
+                               [ip](const auto& k) { return ip - k.second.at < arch::hop_length; });
+  return in != known_.end() ? in->second.target : ip;
+}
+
+errc hop_store::write() {
+  gaps_known_ = false;
+  if (fresh_.empty()) return errc::ok;
+  std::sort(fresh_.begin(), fresh_.end(), [](const fresh_hop& a, const fresh_hop& b) { return a.at < b.at; });
+  std::vector<os::edit> edits;
+  edits.reserve(fresh_.size());
+  for (const auto& f : fresh_)
+    edits.push_back({f.at, nullptr, f.code.data(), static_cast<std::uint32_t>(f.code.size()), os::edit::outcome::pending});
+  if (!os::write_text(edits, true)) {
+    drop();
+    return errc::text_not_writable;
+  }
+  for (const auto& f : fresh_) known_[f.address] = {f.at, f.target};
+  fresh_.clear();
+  return errc::ok;
+}
+
+void hop_store::drop() noexcept {
+  gaps_known_ = false;
+  for (const auto& f : fresh_) take_back(f.at);
+  fresh_.clear();
+}
+
+}  // namespace libprobe::control

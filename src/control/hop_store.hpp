@@ -1,0 +1,73 @@
+// Places the hops of jumps that cannot lead anywhere but to a few addresses.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "arch/arch.hpp"
+#include "os/code_memory.hpp"
+
+namespace libprobe::control {
+
+/// A hop lies where a jump's shape lets the jump lead, and jumps on to the detour, which may lie anywhere near. Hops share
+/// pages as far as they can. Kept for good, and used again when their address is probed again. Control only, under its
+/// lock; whatever allocates throws std::bad_alloc and has changed nothing then.
+class hop_store {
+ public:
+  /// Executable memory for hops is bounded: this much, and as much again for each hop. Beyond it no page is added.
+  static constexpr std::size_t free_bytes = std::size_t{64} * 1024;
+  static constexpr std::size_t bytes_a_hop = 1024;
+
+  /// The hop that the address had before, if it will do again.
+  std::optional<std::uintptr_t> known(const arch::jump_shape& shape, std::uintptr_t address,
+                                      std::uintptr_t target) const;
+  /// A place for the hop of a jump of that shape at `address`; nothing if there is none, or none without another page of
+  /// memory and `may_grow` is false. Reserved until drop().
+  std::optional<std::uintptr_t> place(const arch::jump_shape& shape, std::uintptr_t address, bool may_grow);
+  /// Where the hop that place() has just found leads to.
+  void lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t target);
+  /// Gives back the hop that place() has just found.
+  void take_back(std::uintptr_t hop) noexcept;
+
+  /// Puts the code of all new hops in place. errc::text_not_writable: none of them is, as after drop().
+  errc write();
+  void drop() noexcept;
+
+  /// Where a thread at `ip` will be when it has passed a hop, if it is in one; else `ip`. throws std::bad_alloc.
+  [[nodiscard]] std::uintptr_t led_to(std::uintptr_t ip) const;
+
+  [[nodiscard]] std::size_t bytes() const noexcept { return pages_.size() * page_bytes; }
+  [[nodiscard]] std::size_t hops() const noexcept { return known_.size(); }
+
+ private:
+  static constexpr std::size_t page_bytes = 4096;
+  struct page {
+    std::array<std::uint64_t, page_bytes / 64 + 1> used{};  // a bit for each byte
+    [[nodiscard]] bool is_free(std::size_t offset) const noexcept;
+    void mark(std::size_t offset, bool taken) noexcept;
+  };
+  struct fresh_hop {
+    std::uintptr_t at, address, target;
+    std::array<std::uint8_t, arch::hop_length> code;
+  };
+  struct known_hop {
+    std::uintptr_t at, target;
+  };
+  struct interval;
+  class search;
+
+  std::optional<std::uintptr_t> place_in_known_page(const search& wanted);
+  std::optional<std::uintptr_t> place_in_new_page(const search& wanted);
+
+  std::map<std::uintptr_t, page> pages_;
+  std::unordered_map<std::uintptr_t, known_hop> known_;  // by address of the jump
+  std::vector<fresh_hop> fresh_;
+  std::vector<os::address_range> gaps_;  // between mappings, as they were when this registration first asked
+  bool gaps_known_ = false;
+};
+
+}  // namespace libprobe::control

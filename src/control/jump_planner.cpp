@@ -1,0 +1,158 @@
+#include "control/jump_planner.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace libprobe::control {
+
+namespace {
+
+template <class T>
+T& get_or_make(std::unordered_map<std::uintptr_t, std::unique_ptr<T>>& in, std::uintptr_t address) {
+  auto& found = in[address];
+  if (found == nullptr) found = std::make_unique<T>();
+  return *found;
+}
+
+std::uintptr_t jump_end(std::uintptr_t address, const arch::jump_shape& shape) noexcept { return address + shape.window; }
+
+}  // namespace
+
+/// The code behind a jump.
+struct jump_planner::chain {
+  site::detour* about = nullptr;
+  std::uintptr_t detour = 0;
+  std::array<std::uintptr_t, arch::most_members> copies{};
+  std::array<const site::slot*, arch::most_members + 2> code{};
+};
+
+/// From the last copy to the first, since each goes on in the next.
+bool jump_planner::link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
+                        bool after, chain& made) {
+  std::array<arch::displaced, arch::most_members> plans;
+  std::array<std::uintptr_t, arch::most_members> addresses{};
+  auto address = at.address;
+  for (std::size_t i = 0; i < shape.members; ++i) {
+    const auto plan = arch::plan(ground.instructions[i], address, false);
+    if (!plan) return false;
+    plans[i] = *plan;
+    addresses[i] = address;
+    address += plan->length;
+  }
+  made.about = &get_or_make(detours_, at.address);
+  made.about->address = at.address;
+  auto next = address;
+  std::size_t used = 0;
+  for (std::size_t i = shape.members; i-- > 0;) {
+    if (i == 0 && after && !arch::is_branch(plans[0])) {
+      const auto behind = slots_.get(slot_kind::after, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+        return arch::emit_detour(made.about, plans[0].length, slot, next, code);
+      });
+      if (!behind) return false;
+      made.code[used++] = behind->slot;
+      next = behind->code;
+    }
+    const bool last = next == addresses[i] + plans[i].length;
+    const auto copy = last ? slots_.get(plans[i], addresses[i])
+                           : slots_.get(slot_kind::linked, addresses[i],
+                                        [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+                                          return arch::emit(plans[i], addresses[i], slot, next, code);
+                                        });
+    if (!copy) return false;
+    made.code[used++] = copy->slot;
+    next = made.copies[i] = copy->code;
+  }
+  const auto front = slots_.get(slot_kind::before, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+    return arch::emit_detour(made.about, 0, slot, next, code);
+  });
+  if (!front) return false;
+  made.code[used] = front->slot;
+  made.detour = front->code;
+  return true;
+}
+
+void jump_planner::add_landings(std::uintptr_t address, const arch::jump_shape& shape) {
+  for (std::size_t i = 1; i < shape.window; ++i) {
+    if ((shape.boundaries >> i & 1U) == 0) continue;
+    auto& landing = get_or_make(landings_, address + i);
+    site::landings.reserve(1);
+    site::landings.insert(address + i, &landing);
+  }
+}
+
+bool jump_planner::try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
+                             bool after, bool may_grow) {
+  chain made;
+  // Where the displaced instruction leaves room for the whole jump, that leads to the detour itself if it can.
+  if (shape.how == arch::tactic::over_long && !link(at, ground, shape, after, made)) return false;
+  const auto reaches = [&](std::uintptr_t target) {
+    const auto distance = static_cast<std::int64_t>(target - jump_end(at.address, shape));
+    return distance == static_cast<std::int32_t>(distance);
+  };
+  std::uintptr_t target = made.detour;
+  if (target == 0 || !reaches(target)) {
+    const auto hop = hops_.place(shape, at.address, may_grow);
+    if (hop && made.detour == 0 && !link(at, ground, shape, after, made)) {
+      hops_.take_back(*hop);
+      return false;
+    }
+    if (made.detour == 0 && !link(at, ground, shape, after, made)) return false;
+    if (const auto known = hops_.known(shape, at.address, made.detour)) {
+      if (hop) hops_.take_back(*hop);
+      target = *known;
+    } else if (hop) {
+      hops_.lead(*hop, at.address, made.detour);
+      target = *hop;
+    } else {
+      return false;
+    }
+  }
+  add_landings(at.address, shape);
+  auto text = std::make_unique<site::jump_text>();
+  text->shape = shape;
+  std::copy_n(ground.bytes.begin(), shape.window, text->original.begin());
+  text->jump = text->original;
+  arch::write_jump(shape, at.address, target, std::span{text->jump}.first(shape.window));
+  for (std::size_t i = 1, at_byte = 0; i < shape.members; ++i) {
+    at_byte += ground.instructions[i - 1].length;
+    if (at_byte < shape.window) text->copies[at_byte] = made.copies[i];
+  }
+  text->code = made.code;
+  at.jump = std::move(text);
+  at.through = made.about;
+  at.first_copy = made.copies[0];
+  at.after_by_detour = after;
+  return true;
+}
+
+void jump_planner::plan(site::site& at, std::uint32_t taken, bool after) {
+  function_text::ground here;
+  at.why_trap = "no function is known there";
+  if (!functions_.ground_at(at.address, here)) return;
+  const arch::jump_ground ground{at.address, std::span{here.instructions}.first(here.count),
+                                 std::span{here.bytes}.first(here.size), here.landings, taken};
+  std::array<arch::jump_shape, arch::most_shapes> shapes;
+  const auto count = arch::jump_shapes(ground, shapes);
+  at.why_trap = taken != 0 ? "other probes are too near" : "the instruction's surroundings leave no room for a jump";
+  if (count == 0) return;
+  // First whatever needs no further page: shapes differ more in memory than in speed.
+  for (const bool may_grow : {false, true}) {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (!try_shape(at, here, shapes[i], after, may_grow)) continue;
+      at.why_trap = nullptr;
+      return;
+    }
+  }
+  at.why_trap = "no memory where a jump could lead";
+}
+
+void jump_planner::set_landings(const site::site& at, bool active) noexcept {
+  for (std::size_t i = 1; i < at.jump->shape.window; ++i) {
+    if ((at.jump->shape.boundaries >> i & 1U) == 0) continue;
+    auto& landing = *site::landings.find(at.address + i);
+    landing.jump_at.store(at.address, std::memory_order_relaxed);
+    landing.copy.store(active ? at.jump->copies[i] : 0, std::memory_order_release);  // pairs with hit::land()
+  }
+}
+
+}  // namespace libprobe::control

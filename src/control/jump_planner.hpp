@@ -1,0 +1,47 @@
+// Plans jumps in the place of breakpoints.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+#include "control/function_text.hpp"
+#include "control/hop_store.hpp"
+#include "control/slot_store.hpp"
+#include "site/site.hpp"
+
+namespace libprobe::control {
+
+/// Goes down the ladder of tactics until one finds room, and makes the code that the jump will lead to: a detour, which
+/// calls the handlers, linked to a copy of each displaced instruction. Control only, under its lock; throws std::bad_alloc.
+class jump_planner {
+ public:
+  jump_planner(function_text& functions, slot_store& slots) noexcept : functions_{functions}, slots_{slots} {}
+
+  /// Gives a planned site its jump, or says in why_trap why it has none. `taken`: bit n: another probed address lies n
+  /// bytes behind the site's. `after`: some handler runs behind the displaced instruction.
+  void plan(site::site& at, std::uint32_t taken, bool after);
+
+  /// Where threads that come to an inner boundary of the site's window go on. Before the window is written, and after it
+  /// is restored.
+  void set_landings(const site::site& at, bool active) noexcept;
+
+  hop_store& hops() noexcept { return hops_; }
+
+ private:
+  struct chain;
+  bool try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape, bool after,
+                 bool may_grow);
+  bool link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape, bool after,
+            chain& made);
+  void add_landings(std::uintptr_t address, const arch::jump_shape& shape);
+
+  function_text& functions_;
+  slot_store& slots_;
+  hop_store hops_;
+  // For good, since code refers to them.
+  std::unordered_map<std::uintptr_t, std::unique_ptr<site::detour>> detours_;
+  std::unordered_map<std::uintptr_t, std::unique_ptr<site::landing>> landings_;
+};
+
+}  // namespace libprobe::control

@@ -1,0 +1,66 @@
+// Hits that come by a jump, on the program's own stack.
+#include "epoch/epoch.hpp"
+#include "hit/ordinary_run.hpp"
+#include "hit/run.hpp"
+#include "site/thread.hpp"
+
+namespace libprobe::hit {
+
+namespace {
+
+/// The handlers of a hit. True: the program goes on at hit.regs.
+bool run_hit(const site::site& at, site::hit& hit) noexcept {
+  const bool redirected = run_before(at, hit);
+  if (wants_call(hit)) {
+    run_call(at, hit, redirected);
+    return true;
+  }
+  if (redirected) return true;
+  // Behind a branch there is no code of ours.
+  if (!at.wants_after() || site::self.busy() || !arch::is_branch(at.plan)) return false;
+  if (!arch::emulate(at.plan, at.address, hit.regs)) return false;  // faults in its copy, as it should
+  run_after(at, hit.regs, hit.saved);
+  return true;
+}
+
+/// Handlers that can be left by an exception, at a function's entry.
+bool run_ordinary(const site::detour& from, registers& regs, void* vectors, const arch::vector_use& saved) {
+  open_run run;
+  const site::site* at = from.at.load(std::memory_order_acquire);
+  if (at == nullptr) return false;
+  site::hit hit{regs, vectors, saved, true};
+  const bool moved = run_hit(*at, hit);
+  run->call = nullptr;
+  run->replacement = nullptr;
+  return moved;
+}
+
+}  // namespace
+
+}  // namespace libprobe::hit
+
+using namespace libprobe;
+
+int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_t saved_bits) {
+  const auto& from = *static_cast<const site::detour*>(about);
+  const auto saved = arch::vector_use::of(saved_bits);
+  const auto sp = regs->sp();
+  if (saved.ordinary) return hit::run_ordinary(from, *regs, vectors, saved) || regs->sp() != sp;
+  const epoch::section section;
+  const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
+  if (at == nullptr) return 0;  // removed: the displaced instruction alone
+  site::hit hit{*regs, nullptr, saved, true};
+  return hit::run_hit(*at, hit) || regs->sp() != sp;
+}
+
+int libprobe_on_detour_after(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {
+  const auto& from = *static_cast<const site::detour*>(about);
+  const epoch::section section;
+  const site::site* at = from.at.load(std::memory_order_acquire);
+  if (at == nullptr) return 0;
+  const auto next = at->address + at->plan.length;
+  regs->set_ip(next);
+  const auto sp = regs->sp();
+  hit::run_after(*at, *regs, arch::vector_use::of(saved_bits));
+  return regs->ip() != next || regs->sp() != sp;
+}

@@ -1,0 +1,20 @@
+// Threads that come to an inner boundary of a jump's window.
+#pragma once
+
+#include "site/site.hpp"
+
+namespace libprobe::hit {
+
+/// At a boundary of a window that is closed the thread goes on in the copy of the instruction that stood there. Inside a
+/// section; signal-safe.
+inline bool land(std::uintptr_t address, registers& regs) noexcept {
+  site::landing* at = site::landings.find(address);
+  if (at == nullptr) return false;
+  const auto copy = at->copy.load(std::memory_order_acquire);  // pairs with jump_planner::set_landings()
+  if (copy == 0) return false;
+  at->traps.fetch_add(1, std::memory_order_relaxed);
+  regs.set_ip(copy);
+  return true;
+}
+
+}  // namespace libprobe::hit

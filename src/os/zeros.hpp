@@ -1,0 +1,11 @@
+// Memory that costs nothing until it is written.
+#pragma once
+
+#include <cstddef>
+
+namespace libprobe::os {
+
+/// Maps `size` bytes of zeros, readable and writable, of which untouched pages take no memory. Null if refused.
+void* map_zeros(std::size_t size) noexcept;
+
+}  // namespace libprobe::os

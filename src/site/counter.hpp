@@ -1,0 +1,52 @@
+// A count that any number of threads add to without sharing a cache line: one word for each thread.
+//
+// A block is a table of words: a row (one page) for each reader record, a column for each counter. Rows that no thread
+// touches cost nothing.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+#include "arch/arch.hpp"
+#include "epoch/epoch.hpp"
+
+namespace libprobe::site {
+
+class counter {
+ public:
+  static constexpr std::size_t row_bytes = 4096;
+  static constexpr std::size_t columns = row_bytes / sizeof(std::uint64_t);
+
+  counter() = default;
+  counter(const counter&) = delete;
+  counter& operator=(const counter&) = delete;
+
+  /// Control: takes a column, or, where there is no memory for one, lets all threads share `shared`, which outlives the
+  /// counter and is what the count starts from.
+  void begin(std::atomic<std::uint64_t>& shared, std::uint64_t* column) noexcept {
+    shared_ = &shared;
+    column_ = column;
+  }
+  /// Signal-safe.
+  [[nodiscard]] std::uint64_t total() const noexcept;
+
+  /// Inside a section, in any context.
+  void add(std::int64_t more) noexcept {
+    const auto row = epoch::row_of_thread();
+    if (column_ != nullptr && row != epoch::no_row) {
+      arch::add_own(*reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(column_) + row * row_bytes), more);
+    } else {
+      shared_->fetch_add(static_cast<std::uint64_t>(more), std::memory_order_relaxed);
+    }
+  }
+
+ private:
+  std::atomic<std::uint64_t>* shared_ = nullptr;
+  std::uint64_t* column_ = nullptr;
+};
+
+/// What all threads have added to a column. Signal-safe.
+std::uint64_t sum_of_column(const std::uint64_t* column) noexcept;
+
+}  // namespace libprobe::site

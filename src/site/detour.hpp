@@ -1,0 +1,50 @@
+// Sites that are reached by a jump: what stands in the text, and what the jump's code refers to.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "arch/arch.hpp"
+#include "site/slots.hpp"
+
+namespace libprobe::site {
+
+struct site;
+
+/// What stands at a site's address: in the order in which a jump is written. Each is a safe state in itself, with a core
+/// synchronisation between any two.
+enum class text : std::uint8_t {
+  original,
+  breakpoint,  // over the first byte
+  staged,      // and trapping bytes at the inner boundaries of a jump's window: nobody is inside it any more
+  tailed,      // and all bytes of the jump but the first
+  jump,
+};
+
+/// The bytes of a jump, and of what it covers.
+struct jump_text {
+  arch::jump_shape shape;
+  std::array<std::uint8_t, arch::longest_window> original{};
+  std::array<std::uint8_t, arch::longest_window> jump{};
+  std::array<std::uintptr_t, arch::longest_window> copies{};  // of the instruction at an inner boundary
+  std::array<const slot*, arch::most_members + 2> code{};     // all that it may run
+};
+
+/// What the code of a detour refers to: one for each address that ever had one. It lives as long as that code.
+struct detour {
+  std::uintptr_t address = 0;             // read by detour.S
+  std::atomic<std::uint32_t> vectors{0};  // what the handlers may do (arch::vector_use): read by detour.S
+  std::atomic<site*> at{nullptr};         // null: nothing is registered there. Read inside a section
+};
+static_assert(offsetof(detour, address) == 0 && offsetof(detour, vectors) == 8);
+
+/// An inner boundary of a jump's window: who comes there traps, and goes on in the copy of that instruction.
+struct landing {
+  std::atomic<std::uintptr_t> copy{0};  // 0: the original text stands there again
+  std::atomic<std::uintptr_t> jump_at{0};
+  std::atomic<std::uint32_t> traps{0};
+};
+
+}  // namespace libprobe::site
