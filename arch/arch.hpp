@@ -109,6 +109,8 @@ bool is_return_slot(std::size_t number) noexcept;
 std::uintptr_t return_slot(std::size_t number) noexcept;
 /// The number of the slot whose code or call an instruction pointer lies in; return_slot_count if none.
 std::size_t return_slot_at(std::uintptr_t ip) noexcept;
+/// What the handlers at its return may do to the extended state. Before the function runs.
+void set_return_vectors(std::size_t number, const vector_use& use) noexcept;
 /// Where the followed call truly returns to.
 std::uintptr_t saved_return(std::size_t number) noexcept;
 /// Saves the return address that lies at `sp`, which stays there: until one of the three below.
@@ -170,5 +172,5 @@ void libprobe_throw_on();
 int libprobe_on_detour(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
 int libprobe_on_detour_after(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
 /// A followed call has returned; regs.ip() is where it goes on.
-void libprobe_on_return(libprobe::registers* regs, void* vectors, std::size_t number);
+void libprobe_on_return(libprobe::registers* regs, std::size_t number, void* vectors, std::uint32_t saved);
 }

@@ -6,6 +6,7 @@
 
 #include "detour_frame.h"
 #include "frame.h"
+#include "return_slots.h"
 
 #define CALLED (RED_ZONE + 16)      /* the program's stack pointer, seen from ours as we are called */
 #define REGISTERS 192               /* struct registers; then two words for MXCSR */
@@ -66,16 +67,16 @@
         vmovaps 64*\n(%rax), %zmm\n
 .endm
 .macro store_high n
-        vmovaps %zmm\n, 64*(\n-16)-HIGH_ROOM(%rax)
+        vmovaps %zmm\n, 64*(\n-16)(%rax)
 .endm
 .macro load_high n
-        vmovaps 64*(\n-16)-HIGH_ROOM(%rax), %zmm\n
+        vmovaps 64*(\n-16)(%rax), %zmm\n
 .endm
 .macro store_mask n
-        kmovq   %k\n, 8*\n-64(%rax)
+        kmovq   %k\n, 1024+8*\n(%rax)
 .endm
 .macro load_mask n
-        kmovq   8*\n-64(%rax), %k\n
+        kmovq   1024+8*\n(%rax), %k\n
 .endm
 
 // void libprobe_save_vectors(registers* regs): for a handler that asks for them where none were saved, since nothing
@@ -139,16 +140,124 @@ libprobe_save_vectors:
         sahf
 .endm
 
-.macro whole_state handler
+// int libprobe_run_saving(regs, about, -, bits) with r14 the handler and rbx, as rdi, the frame: saves what `bits` (a
+// vector_use) says, calls handler(regs, about, vectors, bits), and restores it. Clobbers what a function may, and r12.
+        .p2align 4
+        .type libprobe_run_saving, @function
+libprobe_run_saving:
+        .cfi_startproc
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbp, 0
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register %rbp
+        andq    $-64, %rsp
+        movl    %ecx, %r12d
+        testl   $ARITHMETIC, %ecx
+        jz      1f
+        stmxcsr MXCSR_(%rbx)
+1:      movzbl  %cl, %eax
+        cmpl    $LOW_FILE, %eax
+        jb      3f
+        cmpl    $EVERYTHING, %eax
+        je      8f
+        movl    %eax, %edx
+        call    libprobe_save_vectors
+        cmpl    $EVERY_FILE, %edx
+        jb      4f
+        cmpl    $2, libprobe_vector_width(%rip)
+        jb      4f
+        leaq    -HIGH_ROOM(%rsp), %rsp
+        movq    %rsp, %rax
+        high_file store_high
+        masks   store_mask
+        jmp     4f
+3:      leaq    -VECTOR_ROOM(%rbx), %rax
+        andq    $-64, %rax
+        movq    %rax, XMM_(%rbx)
+        movq    $64, VECTOR_STRIDE_(%rbx)
+        low_halves store_xmm
+4:      xorl    %edx, %edx
+        movl    %r12d, %ecx
+        call    *%r14
+        movl    %eax, %ecx
+        testl   $ARITHMETIC, %r12d
+        jz      5f
+        stmxcsr MXCSR_NOW_(%rbx)
+        movl    MXCSR_(%rbx), %eax
+        cmpl    %eax, MXCSR_NOW_(%rbx)
+        je      5f
+        ldmxcsr MXCSR_(%rbx)
+5:      cmpb    $LOW_FILE, %r12b
+        jb      7f
+        cmpb    $EVERY_FILE, %r12b
+        jb      6f
+        cmpl    $2, libprobe_vector_width(%rip)
+        jb      6f
+        movq    %rsp, %rax
+        high_file load_high
+        masks   load_mask
+6:      call    libprobe_load_vectors
+        jmp     11f
+7:      movq    XMM_(%rbx), %rax
+        low_halves load_xmm
+11:     movl    %ecx, %eax
+        movq    %rbp, %rsp
+        popq    %rbp
+        .cfi_remember_state
+        .cfi_def_cfa %rsp, 8
+        .cfi_restore %rbp
+        ret
+        .cfi_restore_state
+8:      movq    %rsi, %r13
         save_vectors
         movq    %rbx, %rdi
-        movq    ABOUT_(%rbx), %rsi
+        movq    %r13, %rsi
         movq    %rsp, %rdx
         movl    %r12d, %ecx
-        call    \handler
-        movl    %eax, %r13d
-        restore_vectors %rsp
-        movl    %r13d, %eax
+        call    *%r14
+        movl    %eax, %ecx
+        movq    %rsp, %rsi
+        restore_vectors %rsi
+        jmp     11b
+        .cfi_endproc
+        .size libprobe_run_saving, .-libprobe_run_saving
+
+// Loads what libprobe_save_vectors saved. rbx: the frame. Clobbers rax.
+        .p2align 4
+        .type libprobe_load_vectors, @function
+libprobe_load_vectors:
+        .cfi_startproc
+        movq    XMM_(%rbx), %rax
+        cmpl    $1, libprobe_vector_width(%rip)
+        jb      1f
+        ja      2f
+        low_halves load_ymm
+        ret
+1:      low_halves load_xmm
+        ret
+2:      low_halves load_zmm
+        ret
+        .cfi_endproc
+        .size libprobe_load_vectors, .-libprobe_load_vectors
+
+// From here on rbx is the frame, and rsp below it and below the room for the vector registers.
+.macro begin_frame
+        movq    %rsp, %rbx
+        pushfq
+        popq    %rcx
+        movq    %rcx, RFLAGS_(%rbx)
+        testl   $UNUSUAL_FLAGS, %ecx
+        jz      9f
+        pushq   $2                      // compiled code wants them clear
+        popfq
+9:      movq    $0, XMM_(%rbx)
+        movq    $0, YMM_UPPER_(%rbx)
+        movq    $0, XSTATE_IN_USE_(%rbx)
+.endm
+.macro make_room
+        leaq    -VECTOR_ROOM(%rbx), %rsp
+        andq    $-64, %rsp
 .endm
 
 // A detour's handlers. Those that throw cannot be carried through the middle of a function; but those in ordinary context,
@@ -168,39 +277,29 @@ libprobe_save_vectors:
         .cfi_adjust_cfa_offset REGISTERS
         ADDRESS_IS_AT(REGISTERS + 8)
         save_integers
-        movq    %rsp, %rbx
-        pushfq
-        popq    %rcx
-        movq    %rcx, RFLAGS_(%rbx)
-        testl   $UNUSUAL_FLAGS, %ecx
-        jnz     39f
-9:
-        leaq    FRAME(%rbx), %rcx
-        movq    %rcx, RSP_(%rbx)
-        movq    ABOUT_(%rbx), %rsi
+        movq    ABOUT_(%rsp), %rsi
+        leaq    FRAME(%rsp), %rcx
+        movq    %rcx, RSP_(%rsp)
         movq    ABOUT_ADDRESS(%rsi), %rcx
-        movq    %rcx, RIP_(%rbx)
+        movq    %rcx, RIP_(%rsp)
+        begin_frame
         detour_cfi
+        make_room
         movl    ABOUT_VECTORS(%rsi), %ecx
-        movq    $0, XMM_(%rbx)
-        movq    $0, YMM_UPPER_(%rbx)
-        movq    $0, XSTATE_IN_USE_(%rbx)
-        leaq    -VECTOR_ROOM(%rbx), %rsp
-        andq    $-64, %rsp
         movq    %rbx, %rdi
         xorl    %edx, %edx
         testl   %ecx, %ecx
-        jnz     20f
+        jnz     2f
         call    \handler
         cmpq    $0, XMM_(%rbx)
-        jne     26f
-10:     testl   %eax, %eax
-        jnz     30f
+        jne     3f
+1:      testl   %eax, %eax
+        jnz     5f
         movl    RFLAGS_(%rbx), %ecx
         testl   $UNUSUAL_FLAGS, %ecx
-        jnz     38f
+        jnz     4f
         arithmetic_flags
-11:     movq    %rbx, %rsp
+8:      movq    %rbx, %rsp
         .cfi_def_cfa_register %rsp
         restore_integers %rsp
         leaq    REGISTERS(%rsp), %rsp
@@ -208,77 +307,27 @@ libprobe_save_vectors:
         ADDRESS_IS_AT(8)
         ret
         detour_cfi
-
-        // Vector registers are to be saved. ecx: which
-20:     movl    %ecx, %r12d
-        testl   $ARITHMETIC, %ecx
-        jz      21f
-        stmxcsr MXCSR_(%rbx)
-21:     movzbl  %cl, %ecx
-        cmpl    $LOW_FILE, %ecx
-        jb      24f
-        cmpl    $EVERYTHING, %ecx
-        je      \name\()_whole
-        movl    %ecx, %r13d
-        call    libprobe_save_vectors
-        cmpl    $EVERY_FILE, %r13d
-        jb      25f
-        cmpl    $2, libprobe_vector_width(%rip)
-        jb      25f
-        leaq    -HIGH_ROOM(%rsp), %rsp
-        high_file store_high
-        masks   store_mask
-        jmp     25f
-24:     movq    %rsp, %rax
-        movq    %rax, XMM_(%rbx)
-        movq    $64, VECTOR_STRIDE_(%rbx)
-        low_halves store_xmm
-25:     xorl    %edx, %edx
-        movl    %r12d, %ecx
-        call    \handler
-        movl    %eax, %r13d
-        testl   $ARITHMETIC, %r12d
-        jz      27f
-        stmxcsr MXCSR_NOW_(%rbx)
-        movl    MXCSR_(%rbx), %ecx
-        cmpl    %ecx, MXCSR_NOW_(%rbx)
-        je      27f
-        ldmxcsr MXCSR_(%rbx)
-27:     movq    XMM_(%rbx), %rax
-        movzbl  %r12b, %ecx
-        cmpl    $LOW_FILE, %ecx
-        jb      29f
-        cmpl    $EVERY_FILE, %ecx
-        jb      28f
-        cmpl    $2, libprobe_vector_width(%rip)
-        jb      28f
-        high_file load_high
-        masks   load_mask
-        jmp     28f
-26:     movl    %eax, %r13d             // a handler asked for them
-        movq    XMM_(%rbx), %rax
-28:     cmpl    $1, libprobe_vector_width(%rip)
-        jb      29f
-        ja      22f
-        low_halves load_ymm
-        movl    %r13d, %eax
-        jmp     10b
-22:     low_halves load_zmm
-        movl    %r13d, %eax
-        jmp     10b
-29:     low_halves load_xmm
-        movl    %r13d, %eax
-        jmp     10b
-
+2:      leaq    \handler(%rip), %r14
+        testl   $ORDINARY, %ecx
+        jnz     \name\()_ordinary
+        call    libprobe_run_saving
+        jmp     1b
+3:      movl    %eax, %ecx              // a handler asked for the vector registers
+        call    libprobe_load_vectors
+        movl    %ecx, %eax
+        jmp     1b
+4:      pushq   %rcx
+        popfq
+        jmp     8b
         // The program goes on at the registers as they are now. A return pops the address from below the red zone, so
         // that nothing in use ever lies below the stack pointer; where our frame is in the way, iretq does it.
-30:     testl   $(UNUSUAL_FLAGS | FLAG_TF), RFLAGS_(%rbx)
-        jnz     31f
+5:      testl   $(UNUSUAL_FLAGS | FLAG_TF), RFLAGS_(%rbx)
+        jnz     6f
         movq    RSP_(%rbx), %rcx
         leaq    -NEXT_RETURN(%rcx), %rcx
         leaq    REGISTERS-16(%rbx), %rdx
         cmpq    %rdx, %rcx
-        jb      31f
+        jb      6f
         movq    RIP_(%rbx), %rdx
         movq    %rdx, (%rcx)
         movq    %rcx, RSP_(%rbx)
@@ -298,44 +347,95 @@ libprobe_save_vectors:
         .cfi_same_value %r15
         ret     $RED_ZONE
         detour_cfi
-31:     pushq   $USER_SS
+6:      pushq   $USER_SS
         pushq   RSP_(%rbx)
         pushq   RFLAGS_(%rbx)
         pushq   $USER_CS
         pushq   RIP_(%rbx)
         restore_integers %rbx
         iretq
-        // Flags that compiled code wants clear.
-39:     pushq   $2
-        popfq
-        jmp     9b
-38:     pushq   %rcx
-        popfq
-        jmp     11b
-        .cfi_endproc
-
-        .cfi_startproc
-        .cfi_signal_frame
-        .cfi_personality 0x9b, DW.ref.libprobe_handler_personality
-        detour_cfi
-\name\()_whole:
-        testl   $ORDINARY, %r12d
-        jnz     \name\()_ordinary
-        whole_state \handler
-        jmp     10b
         .cfi_endproc
 
         .cfi_startproc
         .cfi_personality 0x9b, DW.ref.libprobe_entry_personality
         frame_cfi FRAME + 8             // the caller's, where the function begins
 \name\()_ordinary:
-        whole_state \handler
-        jmp     10b
+        call    libprobe_run_saving
+        jmp     1b
         .cfi_endproc
         .size \name, .-\name
 .endm
 
         detour libprobe_detour_before, libprobe_on_detour
         detour libprobe_detour_after, libprobe_on_detour_after
+
+// Where the return slots go: a followed call has returned. On the stack: the slot's number, then the true return address.
+// Everything but what `libprobe_on_return` changes is as the function left it. (Behind a return nothing is in use below
+// the stack pointer.)
+#define RETURN_FRAME (REGISTERS + 16)
+        .p2align 6
+        .globl libprobe_return_entry
+        .hidden libprobe_return_entry
+        .type libprobe_return_entry, @function
+libprobe_return_entry:
+        .cfi_startproc
+        .cfi_personality 0x9b, DW.ref.libprobe_entry_personality
+        .cfi_def_cfa_offset 16
+        leaq    -REGISTERS(%rsp), %rsp
+        .cfi_adjust_cfa_offset REGISTERS
+        save_integers
+        leaq    RETURN_FRAME(%rsp), %rcx
+        movq    %rcx, RSP_(%rsp)
+        movq    RETURN_FRAME-8(%rsp), %rcx
+        movq    %rcx, RIP_(%rsp)
+        movq    RETURN_FRAME-16(%rsp), %rsi
+        begin_frame
+        frame_cfi RETURN_FRAME
+        make_room
+        leaq    libprobe_return_vectors(%rip), %rcx
+        movl    (%rcx,%rsi,4), %ecx
+        movq    %rbx, %rdi
+        xorl    %edx, %edx
+        testl   %ecx, %ecx
+        jnz     2f
+        call    libprobe_on_return
+        cmpq    $0, XMM_(%rbx)
+        jne     3f
+1:      movq    RIP_(%rbx), %rcx
+        movq    %rcx, RETURN_FRAME-8(%rbx)
+        movl    RFLAGS_(%rbx), %ecx
+        testl   $UNUSUAL_FLAGS, %ecx
+        jnz     4f
+        arithmetic_flags
+8:      movq    %rbx, %rsp
+        .cfi_def_cfa_register %rsp
+        restore_integers %rsp
+        leaq    RETURN_FRAME-8(%rsp), %rsp
+        .cfi_def_cfa_offset 8
+        .cfi_restore %rbx
+        .cfi_restore %rbp
+        .cfi_restore %r12
+        .cfi_restore %r13
+        .cfi_restore %r14
+        .cfi_restore %r15
+        ret
+        frame_cfi RETURN_FRAME
+2:      leaq    libprobe_on_return(%rip), %r14
+        call    libprobe_run_saving
+        jmp     1b
+3:      call    libprobe_load_vectors
+        jmp     1b
+4:      pushq   %rcx
+        popfq
+        jmp     8b
+        .cfi_endproc
+        .size libprobe_return_entry, .-libprobe_return_entry
+
+        .bss
+        .p2align 6
+        .globl libprobe_return_vectors  // by slot: what its handlers may do to the extended state (a vector_use)
+        .hidden libprobe_return_vectors
+libprobe_return_vectors:
+        .skip   4 * 128 * RETURN_CHUNKS
 
         .section .note.GNU-stack, "", @progbits

@@ -46,52 +46,6 @@
         ordinary_entry libprobe_ordinary_entry, libprobe_on_entry, libprobe_entry_personality
         ordinary_entry libprobe_replacement_entry, libprobe_on_replacement, libprobe_replacement_personality
 
-// Where the return slots go: a followed call has returned. On the stack: the slot's number, then the true return
-// address. Everything but what `libprobe_on_return` changes is as the function left it.
-        .p2align 4
-        .globl libprobe_return_entry
-        .hidden libprobe_return_entry
-        .type libprobe_return_entry, @function
-libprobe_return_entry:
-        .cfi_startproc
-        .cfi_personality 0x9b, DW.ref.libprobe_entry_personality
-        .cfi_def_cfa_offset 16
-        leaq    -(FRAME-16)(%rsp), %rsp
-        .cfi_adjust_cfa_offset FRAME-16
-        save_integers
-        save_flags
-        leaq    FRAME(%rsp), %rax
-        movq    %rax, RSP_(%rsp)
-        movq    FRAME-8(%rsp), %rax
-        movq    %rax, RIP_(%rsp)
-        movq    %rsp, %rbx
-        frame_cfi FRAME
-        save_vectors
-        movq    %rbx, %rdi
-        movq    FRAME-16(%rbx), %rdx
-        call    libprobe_on_return
-        restore_vectors %rsp
-        movq    RIP_(%rbx), %rax
-        movq    %rax, FRAME-8(%rbx)
-        movq    %rbx, %rsp
-        .cfi_def_cfa_register %rsp
-        pushq   RFLAGS_(%rsp)
-        .cfi_adjust_cfa_offset 8
-        popfq
-        .cfi_adjust_cfa_offset -8
-        restore_integers %rsp
-        leaq    FRAME-8(%rsp), %rsp
-        .cfi_def_cfa_offset 8
-        .cfi_restore %rbx
-        .cfi_restore %rbp
-        .cfi_restore %r12
-        .cfi_restore %r13
-        .cfi_restore %r14
-        .cfi_restore %r15
-        ret
-        .cfi_endproc
-        .size libprobe_return_entry, .-libprobe_return_entry
-
 // void libprobe_call(const void* entry, const registers* regs, const void* vectors, size_t stack_bytes, call_result* result)
 //
 // Calls `entry` as the program would have: argument registers and extended state as saved, and a copy of

@@ -11,6 +11,7 @@ extern "C" {
 extern const char libprobe_return_slots[];
 extern std::uint64_t libprobe_saved_returns[];
 extern std::uint64_t libprobe_call_targets[];
+extern std::uint32_t libprobe_return_vectors[];
 void libprobe_ordinary_entry();
 void libprobe_replacement_entry();
 void libprobe_call(const void* entry, const libprobe::registers* regs, const void* vectors,
@@ -89,6 +90,10 @@ std::uintptr_t return_slot(std::size_t number) noexcept {
 std::size_t return_slot_at(std::uintptr_t ip) noexcept {
   const auto offset = ip - reinterpret_cast<std::uintptr_t>(libprobe_return_slots);
   return offset < return_slot_count * slot_bytes ? (offset + call_bytes) / slot_bytes : return_slot_count;
+}
+
+void set_return_vectors(std::size_t number, const vector_use& use) noexcept {
+  libprobe_return_vectors[number] = use.bits();
 }
 
 std::uintptr_t saved_return(std::size_t number) noexcept { return libprobe_saved_returns[number]; }

@@ -29,6 +29,7 @@ result<api::wish> api::wish_for(probe& p) {
   a->post_handler = p.post_handler;
   a->fault_handler = p.fault_handler;
   if (p.pre_handler != nullptr) a->before = api::probe_before;
+  if (p.post_handler == nullptr && p.fault_handler == nullptr) a->attachment::pre_handler = p.pre_handler;
   if (p.post_handler != nullptr) a->after = api::probe_after;
   if (p.fault_handler != nullptr) a->fault = api::probe_fault;
   a->vectors = api::vectors_of(p.flags, p.pre_handler, p.post_handler);

@@ -56,6 +56,7 @@ result<api::wish> api::wish_for(retprobe& p) {
   if (p.unwind_handler != nullptr) a->abandoned = api::retprobe_abandoned;
   a->reserve(p.maxactive != 0 ? p.maxactive : default_maxactive(), p.data_size);
   a->vectors = api::vectors_of(p.flags, p.entry_handler);
+  a->return_vectors = api::vectors_of(p.flags, p.handler);
   wish.need.no_jump = any(p.flags & probe_flags::no_jump);
   wish.need.code = true;
   wish.need.entry = true;

@@ -11,10 +11,12 @@ namespace {
 
 retprobe_attachment& own(site::attachment& a) noexcept { return static_cast<retprobe_attachment&>(a); }
 
-void append(site::followed_call& call, retprobe_instance& instance) noexcept {
+void append(site::followed_call& call, site::instance_pool& pool, retprobe_instance& instance) noexcept {
+  auto use = pool.return_vectors;
   auto** link = &call.instances;
-  while (*link != nullptr) link = &(*link)->next_in_call_;
+  for (; *link != nullptr; link = &(*link)->next_in_call_) use.add(site::pool_of(**link).return_vectors);
   *link = &instance;
+  arch::set_return_vectors(site::number_of(call), use);
 }
 
 }  // namespace
@@ -42,7 +44,7 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
     instance->probe_ = static_cast<retprobe*>(a.owner);
     instance->return_address_ = reinterpret_cast<void*>(arch::return_address(hit.regs));
     if (pool.entry_handler == nullptr || pool.entry_handler(*instance, hit.regs) == 0) {
-      append(*hit.call, *instance);
+      append(*hit.call, pool, *instance);
       return site::step::go_on;
     }
     pool.give(*instance);

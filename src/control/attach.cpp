@@ -214,6 +214,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     r.handle->store(r.what, std::memory_order_release);
     ++attached_;
     set_body(*at);
+    set_only(*at);
   }
 }
 

@@ -41,6 +41,12 @@ site::attachment* get(const std::atomic<void*>& handle) noexcept {
 
 }  // namespace
 
+void registry::set_only(site::site& at) noexcept {
+  auto* const first = at.first.load(std::memory_order_relaxed);
+  const bool alone = first != nullptr && first == at.last && first->pre_handler != nullptr;
+  at.only.store(alone ? first : nullptr, std::memory_order_release);
+}
+
 registry& registry::instance() noexcept {
   // Never destroyed: probes of static storage duration come here from their destructors.
   alignas(registry) static std::byte storage[sizeof(registry)];
@@ -73,7 +79,10 @@ errc registry::take_out_queued() noexcept {
   }
   dying_.insert(dying_.end(), queue_.begin(), queue_.end());
   queue_.clear();
-  for (auto* at : touched_) unlink_removed(*at);
+  for (auto* at : touched_) {
+    unlink_removed(*at);
+    set_only(*at);
+  }
 
   const auto idle =
       std::partition(touched_.begin(), touched_.end(), [](const site::site* at) { return at->now == site::text::original; });

@@ -105,6 +105,7 @@ class registry : private window_observer {
   errc plan(std::span<request> requests, placement& placed, std::string& detail);
   void plan_jumps(placement& placed);
   static void set_body(site::site& at) noexcept;
+  static void set_only(site::site& at) noexcept;
   errc make_way(placement& placed, std::string& detail);
   void publish(std::span<request> requests, std::span<std::unique_ptr<site::site>> fresh) noexcept;
   errc arm_sites(std::span<request> requests, std::string& detail);

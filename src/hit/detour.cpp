@@ -23,6 +23,20 @@ bool run_hit(const site::site& at, site::hit& hit) noexcept {
   return true;
 }
 
+/// The most frequent kind of hit, with as little as it can do with: it is what a probe costs.
+inline int run_only(site::attachment& a, registers& regs, const arch::vector_use& saved) noexcept {
+  if (a.resting.load(std::memory_order_relaxed) || !a.vectors.within(saved)) return 0;
+  if (site::self.busy()) {
+    a.missed->fetch_add(1, std::memory_order_relaxed);
+    return 0;
+  }
+  const auto sp = regs.sp();
+  const in_handler guard;
+  a.hits.add(1);
+  const int moved = a.pre_handler(*static_cast<probe*>(a.owner), regs);
+  return moved != 0 || regs.sp() != sp ? 1 : 0;
+}
+
 /// Handlers that can be left by an exception, at a function's entry.
 bool run_ordinary(const site::detour& from, registers& regs, void* vectors, const arch::vector_use& saved) {
   open_run run;
@@ -49,6 +63,7 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
   const epoch::section section;
   const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
   if (at == nullptr) return 0;  // removed: the displaced instruction alone
+  if (auto* only = at->only.load(std::memory_order_acquire)) return hit::run_only(*only, *regs, saved);
   site::hit hit{*regs, nullptr, saved, true};
   return hit::run_hit(*at, hit) || regs->sp() != sp;
 }

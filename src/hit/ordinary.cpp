@@ -30,7 +30,7 @@ void libprobe_on_replacement(registers* regs, void* vectors) {
                          std::memory_order_release);  // pairs with the acquire load of the commit that waits
 }
 
-void libprobe_on_return(registers* regs, void* /*vectors*/, std::size_t number) {
+void libprobe_on_return(registers* regs, std::size_t number, void* /*vectors*/, std::uint32_t /*saved*/) {
   hit::open_run run;
   const hit::in_handler guard;
   // The return address is back on the stack: nobody needs the slot any more.

@@ -8,18 +8,6 @@ void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, 
 
 }  // namespace
 
-in_handler::in_handler() noexcept {
-  ++site::self.in_handler;
-  std::atomic_signal_fence(std::memory_order_seq_cst);  // before a signal can look
-  errno_ = site::own_errno();
-}
-
-in_handler::~in_handler() {
-  site::own_errno() = errno_;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  --site::self.in_handler;
-}
-
 bool run_before(const site::site& at, site::hit& hit) noexcept {
   if (site::self.busy()) {
     at.for_each_active([](site::attachment& a) { count(*a.missed); });

@@ -10,8 +10,16 @@ namespace libprobe::hit {
 /// While it lives a handler is running: further hits of this thread run none. errno is the program's.
 class in_handler {
  public:
-  in_handler() noexcept;
-  ~in_handler();
+  in_handler() noexcept {
+    ++site::self.in_handler;
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // before a signal can look
+    errno_ = site::own_errno();
+  }
+  ~in_handler() {
+    site::own_errno() = errno_;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    --site::self.in_handler;
+  }
   in_handler(const in_handler&) = delete;
   in_handler& operator=(const in_handler&) = delete;
 

@@ -13,6 +13,10 @@
 #include "site/slots.hpp"
 #include "site/table.hpp"
 
+namespace libprobe {
+struct probe;
+}
+
 namespace libprobe::site {
 
 struct site;
@@ -44,6 +48,7 @@ struct attachment {
   bool (*fault)(attachment&, registers&, int signo) = nullptr;
   void (*replace)(attachment&, registers&,
                   void* vectors) = nullptr;    // instead of the function, in ordinary context
+  int (*pre_handler)(probe&, registers&) = nullptr;  // of a probe that has no other handler: what `before` would call
   counter hits;
   std::atomic<std::uint64_t>* missed = nullptr;  // in the user's object, which outlives the attachment
 
@@ -69,6 +74,7 @@ struct site {
   arch::displaced plan;
   // Null for an emulated instruction. Slots are never freed: a thread may sit in one for hours.
   const slot* code = nullptr;
+  std::atomic<attachment*> only{nullptr};  // all that is registered, if that is one attachment with a pre_handler
   std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
   bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};

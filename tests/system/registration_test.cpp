@@ -399,6 +399,7 @@ TEST_F(WriteRefusal, TextThatSomebodyElseChangedSinceIsNotOverwritten) {
 TEST_F(WriteRefusal, AJumpThatSomebodyElseWroteOverABreakpointStays) {
   auto* const first = const_cast<std::uint8_t*>(test::code_of(&register_page1));
   const auto original = *first;
+  p[1].flags = probe_flags::no_jump;
   ASSERT_FALSE(register_probe(p[1]));
   patch(first, 0x90);
   unregister_probe(p[1]);
