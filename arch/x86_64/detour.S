@@ -28,6 +28,7 @@
 #define FLAG_TF 0x100
 #define UNUSUAL_FLAGS 0x44400       /* DF, NT and AC */
 
+        .hidden libprobe_on_detour, libprobe_on_detour_after, libprobe_on_return
         .hidden libprobe_vector_width   // 0: xmm, 1: ymm, 2: zmm
 
         .text

@@ -1,7 +1,6 @@
 // A jump in a breakpoint's place: the shapes that it can have at one address, from best to worst.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -55,13 +54,28 @@ inline constexpr std::size_t most_shapes = 1 + 1 + most_prefixes + (most_members
 /// All shapes that can stand there, best first. Returns how many.
 std::size_t jump_shapes(const jump_ground& ground, std::span<jump_shape, most_shapes> shapes) noexcept;
 
-/// Bytes that trap by themselves, wherever they are executed: for inner boundaries. int3 first; the others raise #UD
+/// True for bytes that trap by themselves, wherever they are executed: for inner boundaries. int3; the others raise #UD
 /// (Intel SDM vol. 2, appendix A: invalid in 64-bit mode).
-inline constexpr std::array<std::uint8_t, 14> trapping_bytes = {0xcc, 0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e,
-                                                                0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61};
-
 constexpr bool is_trapping(std::uint8_t byte) noexcept {
-  return std::find(trapping_bytes.begin(), trapping_bytes.end(), byte) != trapping_bytes.end();
+  switch (byte) {
+    case 0xcc:
+    case 0x06:
+    case 0x07:
+    case 0x0e:
+    case 0x16:
+    case 0x17:
+    case 0x1e:
+    case 0x1f:
+    case 0x27:
+    case 0x2f:
+    case 0x37:
+    case 0x3f:
+    case 0x60:
+    case 0x61:
+      return true;
+    default:
+      return false;
+  }
 }
 
 /// For looking through text: a jump of ours may begin with this byte.

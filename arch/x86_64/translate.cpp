@@ -28,6 +28,11 @@ bool translate(const slot_layout& layout, std::uintptr_t address, std::size_t of
     regs.rip = address + layout.original_length;
     return layout.original_length == 0;
   }
+  if (layout.pushed != 0) {  // a call: whatever faults, it has not happened
+    if (offset >= layout.pushed) regs.rsp += sizeof(std::uint64_t);
+    regs.rip = address;
+    return true;
+  }
   const std::size_t inside = offset >= layout.part_two ? offset - layout.part_two : offset;
   if (layout.scratch != displaced::no_register) {
     // Between the push of the scratch register and its pop the stack pointer is down by the red zone and one

@@ -36,6 +36,6 @@ struct vector_use {
 };
 
 /// In a signal handler, whose frame holds it all.
-inline constexpr vector_use all_saved{vector_use::everything, true, true};
+constexpr vector_use all_saved() noexcept { return {vector_use::everything, true, true}; }
 
 }  // namespace libprobe::arch

@@ -94,8 +94,13 @@ class hop_store::search {
     };
     if (i >= 0 && shape_.distance[static_cast<std::size_t>(i)].may == rule::fixed)
       return here(shape_.distance[static_cast<std::size_t>(i)].value);
-    if (i >= 0 && shape_.distance[static_cast<std::size_t>(i)].may == rule::trapping)
-      return std::any_of(arch::trapping_bytes.begin(), arch::trapping_bytes.end(), here);
+    if (i >= 0 && shape_.distance[static_cast<std::size_t>(i)].may == rule::trapping) {
+      for (unsigned value = 0; value < 256; ++value) {
+        const auto byte = static_cast<std::uint8_t>(value);
+        if (arch::is_trapping(byte) && here(byte)) return true;
+      }
+      return false;
+    }
     const std::uint64_t span = std::uint64_t{1} << (8 * (i + 1));
     if (i == 3) return visit(interval{base_ - 0x8000'0000, base_ + 0x7fff'ffff});
     const auto distance = static_cast<std::int64_t>(static_cast<std::int32_t>(upper));
@@ -142,11 +147,13 @@ std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted)
         if (pages_.contains(at)) continue;
         const auto offset = wanted.find_offset(at, [](std::size_t) { return true; });
         if (!offset) continue;
+        fresh_pages_.reserve(fresh_pages_.size() + 1);
         const auto made = pages_.try_emplace(at).first;
         if (!os::map_code_at(at, page_bytes)) {  // somebody else was faster
           pages_.erase(made);
           continue;
         }
+        fresh_pages_.push_back(at);
         made->second.mark(*offset, true);
         found = at + *offset;
         return true;
@@ -179,10 +186,7 @@ void hop_store::lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t 
   known_.try_emplace(address, known_hop{0, 0});  // so that write() need not allocate
 }
 
-void hop_store::take_back(std::uintptr_t hop) noexcept {
-  const bool in_use = std::any_of(known_.begin(), known_.end(), [hop](const auto& k) { return k.second.at == hop; });
-  if (!in_use) pages_[hop & ~(page_bytes - 1)].mark(hop % page_bytes, false);
-}
+void hop_store::take_back(std::uintptr_t hop) noexcept { pages_[hop & ~(page_bytes - 1)].mark(hop % page_bytes, false); }
 
 std::uintptr_t hop_store::led_to(std::uintptr_t ip) const {
   if (!pages_.contains(ip & ~(page_bytes - 1))) return ip;
@@ -193,7 +197,10 @@ std::uintptr_t hop_store::led_to(std::uintptr_t ip) const {
 
 errc hop_store::write() {
   gaps_known_ = false;
-  if (fresh_.empty()) return errc::ok;
+  if (fresh_.empty()) {
+    drop();
+    return errc::ok;
+  }
   std::sort(fresh_.begin(), fresh_.end(), [](const fresh_hop& a, const fresh_hop& b) { return a.at < b.at; });
   std::vector<os::edit> edits;
   edits.reserve(fresh_.size());
@@ -205,13 +212,23 @@ errc hop_store::write() {
   }
   for (const auto& f : fresh_) known_[f.address] = {f.at, f.target};
   fresh_.clear();
+  fresh_pages_.clear();
   return errc::ok;
 }
 
 void hop_store::drop() noexcept {
   gaps_known_ = false;
-  for (const auto& f : fresh_) take_back(f.at);
+  for (const auto& f : fresh_) {
+    take_back(f.at);
+    const auto known = known_.find(f.address);
+    if (known != known_.end() && known->second.at == 0) known_.erase(known);
+  }
   fresh_.clear();
+  for (const auto added : fresh_pages_) {
+    os::unmap_code(added, page_bytes);
+    pages_.erase(added);
+  }
+  fresh_pages_.clear();
 }
 
 }  // namespace libprobe::control

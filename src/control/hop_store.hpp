@@ -33,7 +33,8 @@ class hop_store {
   /// Gives back the hop that place() has just found.
   void take_back(std::uintptr_t hop) noexcept;
 
-  /// Puts the code of all new hops in place. errc::text_not_writable: none of them is, as after drop().
+  /// Puts the code of all new hops in place. errc::text_not_writable: none of them is, as after drop(),
+  /// which also gives back the pages that were added.
   errc write();
   void drop() noexcept;
 
@@ -66,6 +67,7 @@ class hop_store {
   std::map<std::uintptr_t, page> pages_;
   std::unordered_map<std::uintptr_t, known_hop> known_;  // by address of the jump
   std::vector<fresh_hop> fresh_;
+  std::vector<std::uintptr_t> fresh_pages_;
   std::vector<os::address_range> gaps_;  // between mappings, as they were when this registration first asked
   bool gaps_known_ = false;
 };

@@ -26,7 +26,7 @@ struct attachment;
 struct hit {
   registers& regs;
   void* vectors = nullptr;  // the whole extended state, saved in ordinary context; else null
-  arch::vector_use saved = arch::all_saved;
+  arch::vector_use saved = arch::all_saved();
   bool by_detour = false;         // not by a trap
   followed_call* call = nullptr;  // set by the first retprobe that wants to see the return
   attachment* replacement = nullptr;  // runs in the function's place

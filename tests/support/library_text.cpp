@@ -64,7 +64,8 @@ std::vector<function> unwind_functions_of(const char* soname) {
   const link_map* map = load(soname);
   if (map == nullptr) return {};
   std::vector<function> all;
-  for_each_section(map->l_name, [&](Elf*, Elf_Scn*, const GElf_Shdr& header) {
+  const char* const path = *map->l_name != '\0' ? map->l_name : "/proc/self/exe";
+  for_each_section(path, [&](Elf*, Elf_Scn*, const GElf_Shdr& header) {
     if (header.sh_type != SHT_PROGBITS || (header.sh_flags & SHF_EXECINSTR) == 0) return;
     const auto end = map->l_addr + header.sh_addr + header.sh_size;
     for (auto at = map->l_addr + header.sh_addr; at < end;) {

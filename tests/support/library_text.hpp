@@ -23,7 +23,7 @@ struct function {
 std::vector<function> functions_of(const char* soname);
 
 /// What the unwind tables (.eh_frame, by way of symbols::function_at()) call a function, all over the
-/// library's text.
+/// library's text. Null: the program's own.
 std::vector<function> unwind_functions_of(const char* soname);
 
 }  // namespace library_text

@@ -14,6 +14,7 @@ ALLOWED = {
     "_GLOBAL_OFFSET_TABLE_",
     # Named by unwind data, and called by the unwinder when an exception passes: not at a hit.
     "DW.ref.libprobe_entry_personality",
+    "DW.ref.libprobe_handler_personality",
     "DW.ref.libprobe_replacement_personality",
     "DW.ref.libprobe_return_personality",
 }
