@@ -1,0 +1,82 @@
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <libprobe/functions.hpp>
+#include <mutex>
+
+#include "control/registry.hpp"
+#include "site/thread.hpp"
+#include "symbols/cxx_name.hpp"
+#include "symbols/follow.hpp"
+#include "symbols/modules.hpp"
+#include "symbols/query.hpp"
+#include "symbols/symbol_table.hpp"
+#include "symbols/symbols.hpp"
+
+namespace libprobe {
+
+namespace {
+
+bool fits(const std::string& pattern, const std::string& name) {
+  return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+}
+
+bool is_asked_for(const symbols::module& owner, const std::string& pattern) {
+  // The vDSO's names are those of libc; nothing in it can be probed.
+  if (pattern.empty()) return owner.what != symbols::module::kind::vdso;
+  return owner.is_called(pattern) || fits(pattern, owner.soname) || fits(pattern, owner.file_name);
+}
+
+bool is_split_off(std::string_view name) { return name.find(".cold") != std::string_view::npos; }
+
+void add_fitting(const symbols::module& owner, const std::string& pattern, std::vector<function_info>& into) {
+  for (const symbols::symbol& one : owner.symbols().all()) {
+    if (one.what == symbols::symbol::kind::label || is_split_off(one.name)) continue;
+    auto name = symbols::demangled(one.name);
+    if (!fits(pattern, std::string{one.name}) && !fits(pattern, name) &&
+        !fits(pattern, symbols::cxx_name::split(name).name)) {
+      continue;
+    }
+    const auto address = symbols::code_of(owner, one);
+    auto size = one.size;
+    if (size == 0 || address != one.start) {
+      const auto code = symbols::function_at(address);
+      size = code ? code->end - code->start : 0;
+    }
+    into.push_back({std::move(name), owner.file_name, reinterpret_cast<const void*>(address), size});
+  }
+}
+
+}  // namespace
+
+std::vector<function_info> list_functions(std::string_view pattern) {
+  const site::quiet no_handlers;
+  const std::lock_guard no_fork{control::registry::instance().lookups()};
+  std::vector<function_info> found;
+  std::string detail;
+  const auto wanted = symbols::parse(pattern, detail);
+  if (!wanted || wanted->symbol.empty() || wanted->offset != 0) return found;
+  const auto now = symbols::current_modules();
+  for (const auto& owner : now->modules) {
+    if (is_asked_for(*owner, wanted->module)) add_fitting(*owner, wanted->symbol, found);
+  }
+  // Of aliases a module's table has the better known name first.
+  std::ranges::stable_sort(found, {}, &function_info::address);
+  const auto repeated = std::ranges::unique(found, {}, &function_info::address);
+  found.erase(repeated.begin(), repeated.end());
+  return found;
+}
+
+std::optional<function_info> function_at(const void* address) {
+  const site::quiet no_handlers;
+  const std::lock_guard no_fork{control::registry::instance().lookups()};
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
+  auto told = symbols::describe(at);
+  if (told.symbol.empty()) return std::nullopt;
+  const auto start = at - told.offset;
+  const auto code = symbols::function_at(start);
+  return function_info{std::move(told.symbol), std::move(told.module), reinterpret_cast<const void*>(start),
+                       code && code->start == start ? code->end - start : 0};
+}
+
+}  // namespace libprobe
