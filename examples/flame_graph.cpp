@@ -12,12 +12,12 @@ int main(int argc, char** argv) {
   workload::prepare();
 
   libprobe::profiler profiler{
-      {.functions = {"libsqlite3.so.0:sqlite3_*"}, .except = {"libsqlite3.so.0:sqlite3_mutex_*"}}};
+      {.functions = {"libsqlite3.so.0:sqlite3*"}, .except = {"libsqlite3.so.0:sqlite3_mutex_*"}}};
   if (const auto error = profiler.start()) {
     std::cerr << "refused: " << error.message() << '\n';
     return 1;
   }
-  workload::run(2000, 1, steps);
+  workload::run(300, 1, steps);
   profiler.stop();
 
   const auto report = profiler.report();

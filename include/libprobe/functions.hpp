@@ -30,8 +30,8 @@ struct function_info {
 /// time.
 std::vector<function_info> list_functions(std::string_view pattern);
 
-/// The function whose code holds the address; nothing where no module and no symbol covers it. As
-/// list_functions().
+/// The function whose code holds the address; nothing where no module lies. The name is empty where no symbol
+/// tells it, as in a stripped library's own functions. As list_functions().
 std::optional<function_info> function_at(const void* address);
 
 }  // namespace libprobe

@@ -71,10 +71,10 @@ std::optional<function_info> function_at(const void* address) {
   const site::quiet no_handlers;
   const std::lock_guard no_fork{control::registry::instance().lookups()};
   const auto at = reinterpret_cast<std::uintptr_t>(address);
+  if (!symbols::in_module(at)) return std::nullopt;
   auto told = symbols::describe(at);
-  if (told.symbol.empty()) return std::nullopt;
-  const auto start = at - told.offset;
-  const auto code = symbols::function_at(start);
+  const auto code = symbols::function_at(at);
+  const auto start = !told.symbol.empty() ? at - told.offset : code ? code->start : at;
   return function_info{std::move(told.symbol), std::move(told.module), reinterpret_cast<const void*>(start),
                        code && code->start == start ? code->end - start : 0};
 }

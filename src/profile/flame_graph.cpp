@@ -19,7 +19,7 @@ constexpr double row = 17;
 constexpr double head = 48;
 constexpr double letter = 6.7;  // of the font below
 // Narrower boxes would be seen by nobody, zoomed in either.
-constexpr double parts_of_total = 100'000;
+constexpr double parts_of_total = 10'000;
 
 struct box {
   std::uint64_t weight = 0;  // with what it called
@@ -69,10 +69,13 @@ class writer {
     fmt::print(out_, R"(<g class="frame" data-name="{}" data-from="{}" data-weight="{}" data-depth="{}">)",
                shown, from, one.weight, depth);
     fmt::print(out_, "<title>{}: {}</title>", shown, amount(one.weight));
-    fmt::print(out_, R"(<rect x="{:.3f}" y="{:.1f}" width="{:.3f}" height="{}" fill="{}"/>)", x, y, pixels,
+    fmt::print(out_, R"(<rect x="{:.2f}" y="{:.1f}" width="{:.2f}" height="{}" fill="{}"/>)", x, y, pixels,
                row - 1, colour_of(name));
-    fmt::print(out_, "<text x=\"{:.3f}\" y=\"{:.1f}\">{}</text></g>\n", x + 3, y + 12,
-               profile::escaped(fitting(name, pixels)));
+    const auto label = fitting(name, pixels);
+    if (!label.empty()) {
+      fmt::print(out_, "<text x=\"{:.2f}\" y=\"{:.1f}\">{}</text>", x + 3, y + 12, profile::escaped(label));
+    }
+    out_ << "</g>\n";
     for (const auto& [inner_name, inner] : one.calls) {
       if (inner.weight >= least_) write(inner_name, inner, from, depth + 1);
       from += inner.weight;

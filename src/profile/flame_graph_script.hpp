@@ -16,6 +16,18 @@ const letter = number(picture, "letter"), total = number(picture, "total");
 const status = picture.querySelector(".status"), reset = picture.querySelector(".reset");
 let query = "";
 
+function label(one, x, w) {
+  const room = Math.floor((w - 6) / letter);
+  const shown = room < 3 ? "" : one.name.length <= room ? one.name : one.name.slice(0, room - 2) + "..";
+  if (shown === "" && one.text === null) return;
+  if (one.text === null) {
+    one.text = one.g.appendChild(document.createElementNS(picture.namespaceURI, "text"));
+    one.text.setAttribute("y", Number(one.rect.getAttribute("y")) + 12);
+  }
+  one.text.setAttribute("x", x + 3);
+  one.text.textContent = shown;
+}
+
 function zoom(to) {
   const scale = width / to.weight, end = to.from + to.weight;
   for (const one of frames) {
@@ -26,10 +38,7 @@ function zoom(to) {
     const x = outer ? left : left + (one.from - to.from) * scale, w = outer ? width : one.weight * scale;
     one.rect.setAttribute("x", x);
     one.rect.setAttribute("width", w);
-    one.text.setAttribute("x", x + 3);
-    const room = Math.floor((w - 6) / letter);
-    one.text.textContent =
-      room < 3 ? "" : one.name.length <= room ? one.name : one.name.slice(0, room - 2) + "..";
+    label(one, x, w);
   }
   reset.style.display = to.weight < total ? "" : "none";
 }

@@ -112,6 +112,7 @@ class frame_names {
   static std::string name(std::uintptr_t address) {
     const auto function = function_at(reinterpret_cast<const void*>(address));
     if (!function) return "?";
+    if (function->name.empty()) return "[" + function->module + "]";
     return function->name.starts_with("libprobe_return_slots") ? std::string{} : function->name;
   }
   std::unordered_map<std::uintptr_t, std::string> known_;
