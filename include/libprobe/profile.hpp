@@ -34,6 +34,7 @@ struct profile_options {
   std::uint64_t (*value)(const function_info&, const registers&) = nullptr;
   std::size_t trace_events = 0;  ///< calls of each thread to be kept one by one for a timeline, 24 bytes each
   std::size_t maxactive = 0;     ///< see retprobe::maxactive
+  bool system_clock = false;     ///< time by clock_gettime, even where the CPU's counter would do
 };
 
 /// How often which latency came up, in buckets each of which is a 32nd of a power of two wide.

@@ -26,8 +26,9 @@ class counter {
 
 /// A call that has not ended yet.
 struct frame {
-  const void* call;        // its retprobe_instance; null: ended out of order
-  std::uint64_t start;     // by the thread's own clock, which stands still while stacks are taken
+  const void* call;  // its retprobe_instance; null: ended out of order
+  std::uint64_t start;
+  std::uint64_t paused;    // the buffer's, at the start
   std::uint64_t children;  // ticks in profiled callees
   std::uint64_t value;
   std::uint32_t node;

@@ -23,16 +23,19 @@ bool ask_kernel() {
 
 }  // namespace
 
-const bool counter_is_invariant = ask_kernel();
+bool counter_is_invariant() {
+  static const bool known = ask_kernel();
+  return known;
+}
 
 // The reading of the clock that took least time is least uncertain.
-calibration::pair calibration::read() noexcept {
+calibration::pair calibration::read() const noexcept {
   pair best{};
   std::uint64_t shortest = ~std::uint64_t{0};
   for (int i = 0; i < 8; ++i) {
-    const auto before = ticks();
+    const auto before = of_.now();
     const auto ns = monotonic_ns();
-    const auto after = ticks();
+    const auto after = of_.now();
     if (after - before >= shortest) continue;
     shortest = after - before;
     best = {before + shortest / 2, ns};
@@ -41,7 +44,7 @@ calibration::pair calibration::read() noexcept {
 }
 
 double calibration::ns_per_tick() const noexcept {
-  if (!counter_is_invariant) return 1;
+  if (!of_.counts()) return 1;
   constexpr std::uint64_t long_enough = 1'000'000;
   auto end = read();
   while (end.ns - begin_.ns < long_enough) end = read();

@@ -1,5 +1,4 @@
 // What runs at every call: no lock, no allocation, no division, no atomic read-modify-write.
-#include "profile/clock.hpp"
 #include "profile/session.hpp"
 
 namespace libprobe::profile {
@@ -16,30 +15,34 @@ std::uint32_t next_distance(buffer& mine, std::uint32_t every) noexcept {
   return 1 + static_cast<std::uint32_t>(((mine.random >> 32) * (2 * std::uint64_t{every} - 1)) >> 32);
 }
 
-void record_event(buffer& mine, const capacity& room, const frame& call, std::uint64_t now,
-                  std::uint64_t elapsed) noexcept {
+// Counters of two CPUs may be some ticks apart.
+std::uint64_t not_negative(std::uint64_t difference) noexcept {
+  return static_cast<std::int64_t>(difference) < 0 ? 0 : difference;
+}
+
+void record_event(buffer& mine, const capacity& room, const frame& call, std::uint64_t duration) noexcept {
   if (room.events == 0) return;
   const auto at = mine.event_count.load(std::memory_order_relaxed);
   if (at == room.events) {
     mine.events_lost.add(1);
     return;
   }
-  mine.events[at] = {now - elapsed, elapsed, call.function, mine.owner.load(std::memory_order_relaxed)};
+  mine.events[at] = {call.start, duration, call.function, mine.owner.load(std::memory_order_relaxed)};
   mine.event_count.store(at + 1, std::memory_order_release);
 }
 
 // Ends the innermost call.
 void pop(buffer& mine, const capacity& room, std::uint64_t now) noexcept {
   const frame& call = mine.frames[--mine.depth];
-  // Counters of two CPUs may be some ticks apart.
-  const auto since = static_cast<std::int64_t>(now - mine.paused - call.start);
-  const auto elapsed = since > 0 ? static_cast<std::uint64_t>(since) : 0;
+  const auto duration = not_negative(now - call.start);
+  // Taking stacks of what it called is not its time.
+  const auto elapsed = not_negative(duration - (mine.paused - call.paused));
   if (mine.depth != 0) mine.frames[mine.depth - 1].children += elapsed;
   node& place = mine.nodes[call.node];
   place.total.add(elapsed);
-  place.self.add(elapsed > call.children ? elapsed - call.children : 0);
+  place.self.add(not_negative(elapsed - call.children));
   mine.latencies[call.function * buckets::count + buckets::of(elapsed)].add(1);
-  record_event(mine, room, call, now, elapsed);
+  record_event(mine, room, call, duration);
 }
 
 }  // namespace
@@ -76,13 +79,14 @@ int entered(retprobe_instance& call, registers& regs) noexcept {
   }
   call.data_as<mark>() = {mine, depth};
   mine->depth = depth + 1;
-  top.start = ticks() - mine->paused;
+  top.paused = mine->paused;
+  top.start = shared.timer.now();
   return 0;
 }
 
 void returned(retprobe_instance& call, registers& /*regs*/) noexcept {
-  const auto now = ticks();
   session& shared = *of(call).owner;
+  const auto now = shared.timer.now();
   const auto [where, depth] = call.data_as<mark>();
   // On another thread than it began (a coroutine), or behind the end of a call around it.
   if (where != shared.mine() || depth >= where->depth || where->frames[depth].call != &call) {
@@ -98,12 +102,12 @@ void returned(retprobe_instance& call, registers& /*regs*/) noexcept {
   const frame& ended = where->frames[depth];
   if (!ended.sampled) return;
   take_stack(*where, shared.room, ended, call.return_address());
-  where->paused += ticks() - now;
+  where->paused += shared.timer.now() - now;
 }
 
 void unwound(retprobe_instance& call) noexcept {
-  const auto now = ticks();
   session& shared = *of(call).owner;
+  const auto now = shared.timer.now();
   const auto [where, depth] = call.data_as<mark>();
   if (where != shared.mine() || depth >= where->depth || where->frames[depth].call != &call) return;
   where->nodes[where->frames[depth].node].unwound.add(1);

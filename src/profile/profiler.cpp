@@ -21,7 +21,10 @@ void profiler::stop() { state_->stop(); }
 bool profiler::running() const { return state_->running(); }
 profile_report profiler::report() const { return state_->report(); }
 
-profiler::state::state(profile_options options) : options_{std::move(options)} {
+profiler::state::state(profile_options options)
+    : options_{std::move(options)},
+      shared_{profile::clock{!options_.system_clock}},
+      calibration_{shared_.timer} {
   choose();
   const bool stacks = options_.detail == profile_detail::times && options_.sample_every != 0;
   shared_.id = ++last_profiler;

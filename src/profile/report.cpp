@@ -16,7 +16,8 @@ latency_histogram::latency_histogram(std::vector<bucket> ascending) : buckets_{s
 
 double latency_histogram::quantile(double q) const noexcept {
   if (count_ == 0) return 0;
-  const double wanted = std::clamp(q, 0.0, 1.0) * static_cast<double>(count_);
+  // The product of a decimal fraction may come out just above the whole number that is meant.
+  const double wanted = std::clamp(q, 0.0, 1.0) * static_cast<double>(count_) * (1 - 1e-12);
   std::uint64_t so_far = 0;
   for (const auto& one : buckets_) {
     so_far += one.count;
@@ -124,9 +125,9 @@ profile_report profiler::state::report() const {
   const std::lock_guard guard{lock_};
   profile_report told;
   told.skipped = skipped_;
-  told.from_tsc = profile::counter_is_invariant;
+  told.from_tsc = shared_.timer.counts();
   told.running_ns = static_cast<double>(ran_ns_ + (running_ ? profile::monotonic_ns() - started_ns_ : 0));
-  const double ns_per_tick = clock_.ns_per_tick();
+  const double ns_per_tick = calibration_.ns_per_tick();
   const auto ns = [&](std::uint64_t ticks) { return static_cast<double>(ticks) * ns_per_tick; };
 
   std::vector<const buffer*> threads;
@@ -189,7 +190,7 @@ profile_report profiler::state::report() const {
     for (std::uint64_t i = 0; i < events; ++i) {
       const auto& from = one->events[i];
       told.events.push_back(
-          {row_of[from.function], from.thread, ns(from.start - clock_.origin()), ns(from.duration)});
+          {row_of[from.function], from.thread, ns(from.start - calibration_.origin()), ns(from.duration)});
     }
   }
   std::ranges::sort(told.events, {}, &profile_event::start_ns);

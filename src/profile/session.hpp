@@ -6,6 +6,7 @@
 #include <libprobe/retprobe.hpp>
 
 #include "profile/buffer.hpp"
+#include "profile/clock.hpp"
 
 namespace libprobe::profile {
 
@@ -19,6 +20,9 @@ struct chosen {
 };
 
 struct session {
+  explicit session(const clock& by) : timer{by} {}
+
+  const clock timer;
   std::uint64_t id = 0;  // of the profiler; none is used twice in a process
   capacity room;
   std::uint32_t sample_every = 0;

@@ -6,7 +6,6 @@
 #include <libprobe/profile.hpp>
 #include <mutex>
 
-#include "profile/clock.hpp"
 #include "profile/session.hpp"
 
 namespace libprobe {
@@ -47,8 +46,8 @@ class profiler::state {
 
   mutable std::mutex lock_;
   const profile_options options_;
-  const profile::calibration clock_;
   profile::session shared_;
+  const profile::calibration calibration_;
   std::deque<entry> entries_;
   std::vector<skipped_function> skipped_;
   bool running_ = false;
