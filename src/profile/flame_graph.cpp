@@ -19,7 +19,7 @@ constexpr double row = 17;
 constexpr double head = 48;
 constexpr double letter = 6.7;  // of the font below
 // Narrower boxes would be seen by nobody, zoomed in either.
-constexpr double parts_of_total = 10'000;
+constexpr double parts_of_total = 5'000;
 
 struct box {
   std::uint64_t weight = 0;  // with what it called
