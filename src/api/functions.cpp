@@ -62,8 +62,8 @@ std::vector<function_info> list_functions(std::string_view pattern) {
   }
   // Of aliases a module's table has the better known name first.
   std::ranges::stable_sort(found, {}, &function_info::address);
-  const auto repeated = std::ranges::unique(found, {}, &function_info::address);
-  found.erase(repeated.begin(), repeated.end());
+  const auto same = [](const auto& one, const auto& other) { return one.address == other.address; };
+  found.erase(std::unique(found.begin(), found.end(), same), found.end());
   return found;
 }
 

@@ -20,14 +20,14 @@ constexpr double height = 250;
 /// A bar for each eighth of a power of two: the histogram's own buckets would be hairs.
 class bars {
  public:
-  static constexpr int parts = 8;
+  static constexpr double parts = 8;
 
   explicit bars(const latency_histogram& latencies) {
     const auto all = latencies.buckets();
     if (all.empty()) return;
     first_ = number(all.front().middle);
-    counts_.resize(static_cast<std::size_t>(number(all.back().middle) - first_ + 1));
-    for (const auto& one : all) counts_[static_cast<std::size_t>(number(one.middle) - first_)] += one.count;
+    counts_.resize(number(all.back().middle) - first_ + 1);
+    for (const auto& one : all) counts_[number(one.middle) - first_] += one.count;
     highest_ = std::ranges::max(counts_);
   }
 
@@ -35,18 +35,20 @@ class bars {
   [[nodiscard]] std::uint64_t highest() const { return highest_; }
   /// Where a bar begins, in nanoseconds.
   [[nodiscard]] double from(std::size_t bar) const {
-    return std::exp2((first_ + static_cast<double>(bar)) / parts);
+    return std::exp2(static_cast<double>(first_ + bar) / parts);
   }
   [[nodiscard]] double x_of(double ns) const {
-    const double at = std::log2(std::max(ns, 1.0)) * parts - first_;
+    const double at = std::log2(std::max(ns, 1.0)) * parts - static_cast<double>(first_);
     return left + at / static_cast<double>(counts_.size()) * width;
   }
 
  private:
-  static int number(double ns) { return static_cast<int>(std::floor(std::log2(std::max(ns, 1.0)) * parts)); }
+  static std::size_t number(double ns) {
+    return static_cast<std::size_t>(std::log2(std::max(ns, 1.0)) * parts);
+  }
 
   std::vector<std::uint64_t> counts_;
-  int first_ = 0;
+  std::size_t first_ = 0;
   std::uint64_t highest_ = 0;
 };
 
@@ -55,9 +57,10 @@ void write_axis(std::ostream& out, const bars& shown) {
   const double end = shown.from(shown.counts().size());
   // 1, 2 and 5 of each power of ten; only the ones where many fit.
   const bool wide = end / begin > 1000;
-  for (double ten = 1; ten <= end; ten *= 10) {
+  const auto decades = static_cast<int>(std::log10(end)) + 1;
+  for (int decade = 0; decade < decades; ++decade) {
     for (const double part : {1.0, 2.0, 5.0}) {
-      const double ns = ten * part;
+      const double ns = std::pow(10, decade) * part;
       if (ns < begin || ns > end || (wide && part != 1)) continue;
       fmt::print(out, "<line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1}\" y2=\"{2}\" class=\"grid\"/>",
                  shown.x_of(ns), top, top + height);

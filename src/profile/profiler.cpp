@@ -60,8 +60,8 @@ void profiler::state::choose() {
     std::ranges::move(found, std::back_inserter(chosen));
   }
   std::ranges::stable_sort(chosen, {}, &function_info::address);
-  const auto repeated = std::ranges::unique(chosen, {}, &function_info::address);
-  chosen.erase(repeated.begin(), repeated.end());
+  const auto same = [](const auto& one, const auto& other) { return one.address == other.address; };
+  chosen.erase(std::unique(chosen.begin(), chosen.end(), same), chosen.end());
   for (auto& one : chosen) {
     if (!except.contains(one.address)) set_up(one);
   }

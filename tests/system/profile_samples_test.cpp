@@ -9,7 +9,7 @@
 #include "support/probing.hpp"
 #include "support/profiling.hpp"
 
-#define TARGET extern "C" [[gnu::noinline, gnu::noclone, gnu::used]]
+#define TARGET extern "C" [[gnu::noinline, gnu::used]]
 
 TARGET int sampled_leaf(int x) {
   asm volatile("" : "+r"(x));

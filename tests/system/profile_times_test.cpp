@@ -17,7 +17,7 @@
 #include "support/probing.hpp"
 #include "support/profiling.hpp"
 
-#define TARGET extern "C" [[gnu::noinline, gnu::noclone, gnu::used]]
+#define TARGET extern "C" [[gnu::noinline, gnu::used]]
 
 TARGET int profiled_leaf(int x) {
   for (int i = 0; i < x; ++i) asm volatile("");
