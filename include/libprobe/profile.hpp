@@ -20,8 +20,8 @@ enum class profile_detail {
 };
 
 struct profile_options {
-  /// Patterns as for list_functions(): `"libsqlite3.so.0:sqlite3_*"`. The modules must be loaded when the
-  /// profiler is made.
+  /// Patterns as for list_functions(): `"libsqlite3.so.0:sqlite3_*"`. Looked up when the profiler is made:
+  /// the modules must be loaded by then, and stay loaded while it lives.
   std::vector<std::string> functions{};
   std::vector<std::string> except{};  ///< patterns of functions to leave out
   profile_detail detail = profile_detail::times;
@@ -125,7 +125,7 @@ struct profile_report {
 /// A call's time is from the end of its entry handler to its return. What the probes themselves cost is in
 /// the time of the functions around it. Handlers take no lock and allocate nothing but, at a thread's first
 /// call, by mmap the buffers of that thread, which a later thread inherits. Their size is virtual: 10 KiB a
-/// function, and what is asked for traces; what is touched is much less.
+/// function, and what is asked for traces; what is touched is much less. In a child of fork() it goes on.
 class profiler {
  public:
   /// Looks up the functions; places nothing. Allocates; throws std::bad_alloc.

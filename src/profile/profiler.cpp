@@ -25,6 +25,7 @@ profiler::state::state(profile_options options)
     : options_{std::move(options)},
       shared_{profile::clock{!options_.system_clock}},
       calibration_{shared_.timer} {
+  profile::session::prepare_fork();
   choose();
   const bool stacks = options_.detail == profile_detail::times && options_.sample_every != 0;
   shared_.id = ++last_profiler;
@@ -70,8 +71,8 @@ void profiler::state::choose() {
 void profiler::state::set_up(const function_info& function) {
   auto& one = entries_.emplace_back();
   one.what = {&shared_, static_cast<std::uint32_t>(entries_.size() - 1), function};
-  // What is not libprobe's own may use vector registers: the user's function, and the unwinder.
-  const bool own_code_only = options_.sample_every == 0;
+  // What is not the profiler's own may use vector registers: the user's function, the unwinder, libc's clock.
+  const bool own_code_only = options_.sample_every == 0 && shared_.timer.counts();
   const auto flags = own_code_only ? probe_flags::general_regs_only : probe_flags::none;
   one.count.at = function.address;
   one.count.pre_handler = counted;

@@ -1,5 +1,6 @@
 #include "profile/session.hpp"
 
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,7 +25,18 @@ bool has_ended(pid_t thread) noexcept {
   return ::syscall(SYS_tgkill, ::getpid(), thread, 0) != 0 && errno == ESRCH;
 }
 
+// The thread that lives on in a child has another number there: what it owned looks like an ended thread's.
+void forget_buffers() noexcept {
+  for (auto& place : here) place = {};
+  this_thread = 0;
+}
+
 }  // namespace
+
+void session::prepare_fork() {
+  static const int registered = ::pthread_atfork(nullptr, nullptr, forget_buffers);
+  static_cast<void>(registered);
+}
 
 buffer* session::mine() noexcept {
   auto& place = here[id % places];

@@ -31,6 +31,8 @@ struct session {
   std::atomic<buffer*> buffers{nullptr};
   std::atomic<std::uint64_t> without_buffer{0};  // calls
 
+  /// Once, before the first hit.
+  static void prepare_fork();
   /// The calling thread's buffer; null if there is no memory for one. Signal-safe.
   buffer* mine() noexcept;
 
