@@ -166,6 +166,7 @@ enum class stack_weight { calls, self_time, value };
 void write_folded(std::ostream& out, std::span<const profile_stack> stacks, stack_weight weight);
 
 /// A flame graph as an SVG that needs nothing else: a click zooms in, typing searches, the pointer tells.
+/// Boxes of less than a 5,000th of the whole are left out.
 void write_flame_graph(std::ostream& out, std::span<const profile_stack> stacks, stack_weight weight,
                        std::string_view title);
 

@@ -75,7 +75,9 @@ void write_bars(std::ostream& out, const bars& shown) {
   for (std::size_t i = 0; i < shown.counts().size(); ++i) {
     const auto count = shown.counts()[i];
     if (count == 0) continue;
-    const double tall = height * static_cast<double>(count) / static_cast<double>(shown.highest());
+    // The longest calls are few, and what one looks for: they must be seen.
+    const double tall =
+        std::max(2.0, height * static_cast<double>(count) / static_cast<double>(shown.highest()));
     fmt::print(
         out,
         "<rect class=\"bar\" data-count=\"{}\" x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\">"
