@@ -24,5 +24,5 @@ int main(int argc, char** argv) {
   }
   std::ofstream picture{file};
   libprobe::write_latency_histogram(picture, step);
-  return picture && step.calls == steps ? 0 : 1;
+  return picture && step.calls >= steps ? 0 : 1;  // SQLite calls it, too
 }
