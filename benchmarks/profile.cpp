@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../examples/sqlite/workload.hpp"
+#include "profile/session.hpp"
 #include "uprobe.hpp"
 
 namespace {
@@ -57,6 +58,29 @@ BENCHMARK_CAPTURE(profiled, count, {.functions = everything, .detail = calls})->
 BENCHMARK_CAPTURE(profiled, time, {.functions = everything, .detail = times})->Name("profile/time");
 BENCHMARK_CAPTURE(profiled, sample, {.functions = {"libc.so.6:malloc"}, .sample_every = 100})
     ->Name("profile/malloc_stacks");
+
+/// The profiler's own part of a timed call, without the probe that runs it: two readings of the clock, and
+/// the bookkeeping.
+void handlers(benchmark::State& state) {
+  using namespace libprobe;
+  struct {
+    retprobe_instance call;
+    profile::mark data;
+  } instance{};
+  profile::session shared{profile::clock{true}};
+  shared.id = ~std::uint64_t{0};
+  shared.room = {.functions = 1, .nodes = 100};
+  profile::chosen function{&shared, 0, {}};
+  retprobe p{};
+  p.context = &function;
+  instance.call.probe_ = &p;
+  registers regs{};
+  for (auto _ : state) {
+    profile::entered(instance.call, regs);
+    profile::returned(instance.call, regs);
+  }
+}
+BENCHMARK(handlers)->Name("profile/handlers");
 
 /// A profiler that is stopped.
 void off(benchmark::State& state) {

@@ -102,6 +102,7 @@ def rows(figures):
     yield at_most("SQLite at work, calls of its interface counted / unprobed", ratio("profile/count_interface", bare), "x", 1.3)
     yield at_most("the same, timed / unprobed", ratio("profile/time_interface", bare), "x", 2)
     yield at_most("the same, profiler stopped / unprobed", ratio("profile/off", bare), "x", 1.05)
+    yield note("the profiler's handlers of a timed call, without the probe", ns("profile/handlers"), "ns")
     yield note("all that the library exports counted / unprobed", ratio("profile/count", bare), "x")
     yield note("the same, timed / unprobed", ratio("profile/time", bare), "x")
     yield note("stacks of every 100th malloc / unprobed", ratio("profile/malloc_stacks", bare), "x")
