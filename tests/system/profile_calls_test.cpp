@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <fstream>
 #include <set>
 #include <thread>
 
@@ -141,6 +142,19 @@ TEST(ProfileChoice, LeavesOutWhatIsExcepted) {
   EXPECT_EQ(names.count("sqlite3_bind_text16"), 0U);
   EXPECT_EQ(names.count("sqlite3_bind_blob"), 0U);
   EXPECT_EQ(names.count("sqlite3_bind_blob64"), 1U);
+}
+
+TEST(ProfileChoice, DemangledGlobsInLibstdcxx) {
+  profiler p{{.functions = {"libstdc++.so.6:std::__basic_file<char>::*"},
+              .except = {"libstdc++.so.6:std::__basic_file<char>::is_open*"}}};
+  ASSERT_FALSE(p.start());
+  for (int i = 0; i < 5; ++i) std::ofstream{"/dev/null"} << "some text";
+  p.stop();
+  const auto report = p.report();
+  EXPECT_TRUE(test::lost_nothing(report));
+  EXPECT_EQ(test::row_of(report, "std::__basic_file<char>::open").calls, 5U);
+  EXPECT_GE(test::row_of(report, "std::__basic_file<char>::close").calls, 5U);
+  for (const auto& one : report.functions) EXPECT_EQ(one.function.name.find("is_open"), std::string::npos);
 }
 
 TEST(ProfileChoice, RefusedFunctionsAreSkippedAndTold) {
