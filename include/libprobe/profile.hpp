@@ -135,10 +135,10 @@ class profiler {
   profiler(const profiler&) = delete;
   profiler& operator=(const profiler&) = delete;
 
-  /// Places the probes, in one patching pass where none is refused; those that are refused are left out and
-  /// reported as skipped. An error only if no function is left: the last refusal, or errc::symbol_not_found.
-  /// What was recorded before stays and is added to. Any thread, not from a handler; nothing happens if it is
-  /// running.
+  /// Places the probes in one patching pass. Functions that are refused are left out and reported as skipped.
+  /// An error if no function is left (the last refusal, or errc::symbol_not_found), or if the others cannot
+  /// be placed together: nothing is placed then. What was recorded before stays and is added to. Any thread,
+  /// not from a handler; nothing happens if it is running.
   std::error_code start();
   /// Takes the probes away in one grace period: the program's text is as it was, and no handler runs any
   /// more. Calls that are inside end untimed. Any thread; not from a handler.

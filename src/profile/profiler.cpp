@@ -10,6 +10,14 @@ namespace {
 
 int counted(probe& /*unused*/, registers& /*unused*/) { return 0; }
 
+template <class Kind>
+std::error_code register_disabled(Kind& one, std::error_code (*place)(Kind&) noexcept) {
+  const auto flags = std::exchange(one.flags, one.flags | probe_flags::disabled);
+  const auto refused = place(one);
+  one.flags = flags;
+  return refused;
+}
+
 std::atomic<std::uint64_t> last_profiler{0};
 
 }  // namespace
@@ -95,30 +103,44 @@ std::error_code profiler::state::start() {
     if (!one.refused) wanted.push_back(&one);
   }
   shared_.number.fetch_add(1, std::memory_order_relaxed);
-  const auto refused = arm(wanted);
-  running_ = std::ranges::any_of(wanted, &entry::armed);
-  if (!running_) return refused ? refused : make_error_code(errc::symbol_not_found);
+  auto refused = wanted.empty() ? make_error_code(errc::symbol_not_found) : register_all(wanted);
+  if (refused && !wanted.empty()) {
+    // One is enough to have all refused: so each is asked alone, without touching the text, and left out.
+    refused = leave_out_refused(wanted);
+    if (!wanted.empty()) refused = register_all(wanted);
+  }
+  if (refused) return refused;
+  for (auto* one : wanted) one->armed = true;
   started_ns_ = profile::monotonic_ns();
+  running_ = true;
   return {};
 }
 
-// All at once; where that is refused, by halves, until the refused ones stand alone. Gives the last refusal.
-std::error_code profiler::state::arm(std::span<entry* const> some) {
-  if (some.empty()) return {};
-  const auto refused = register_all(some);
-  if (!refused) {
-    for (auto* one : some) one->armed = true;
-    return {};
-  }
-  if (some.size() == 1) {
-    const auto& function = some.front()->what.function;
+// Gives the last refusal.
+std::error_code profiler::state::leave_out_refused(std::vector<entry*>& wanted) {
+  std::error_code last;
+  std::vector<retprobe*> asked;
+  std::vector<probe*> asked_count;
+  const auto ask = [&](entry& one) {
+    if (options_.detail == profile_detail::calls) {
+      asked_count.push_back(&one.count);
+      return register_disabled(one.count, register_probe);
+    }
+    asked.push_back(&one.time);
+    return register_disabled(one.time, register_retprobe);
+  };
+  std::erase_if(wanted, [&](entry* one) {
+    const auto refused = ask(*one);
+    if (!refused) return false;
+    const auto& function = one->what.function;
     skipped_.push_back({function.name, function.module, refused, last_error_detail()});
-    some.front()->refused = true;
-    return refused;
-  }
-  const auto first = arm(some.first(some.size() / 2));
-  const auto second = arm(some.subspan(some.size() / 2));
-  return second ? second : first;
+    one->refused = true;
+    last = refused;
+    return true;
+  });
+  unregister_probes(asked_count);
+  unregister_retprobes(asked);
+  return last;
 }
 
 std::error_code profiler::state::register_all(std::span<entry* const> some) {

@@ -40,7 +40,7 @@ class profiler::state {
 
   void choose();
   void set_up(const function_info& function);
-  std::error_code arm(std::span<entry* const> some);
+  std::error_code leave_out_refused(std::vector<entry*>& wanted);
   void disarm();
   [[nodiscard]] std::error_code register_all(std::span<entry* const> some);
 
