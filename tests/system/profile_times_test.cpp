@@ -1,16 +1,12 @@
 // Times, latencies and call trees: against the single calls that the profiler keeps for its timeline, in
-// recursion, past exceptions and longjmp, in threads that come and go.
+// recursion, in threads that come and go, in many profilers at once and in a child.
 #include <gmock/gmock.h>
-#include <pthread.h>
-#include <setjmp.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <fstream>
-#include <mutex>
+#include <memory>
 #include <random>
-#include <stdexcept>
 #include <thread>
 
 #include "examples/sqlite/workload.hpp"
@@ -29,31 +25,10 @@ TARGET int profiled_fibonacci(int n) {
   int (*volatile self)(int) = profiled_fibonacci;  // or the compiler would unroll it
   return n < 2 ? n : self(n - 1) + self(n - 2);
 }
-TARGET int profiled_deep(int n) {
-  const int below = n == 0 ? 0 : profiled_deep(n - 1) + 1;
-  asm volatile("");
-  return below;
-}
-TARGET int profiled_throwing(int x) {
-  if (profiled_leaf(x) == x) throw std::runtime_error{"thrown"};
-  return 0;
-}
-TARGET int profiled_catching(int x) {
-  try {
-    return profiled_throwing(x);
-  } catch (const std::runtime_error&) {
-    return profiled_leaf(x);
-  }
-}
 [[gnu::noinline, gnu::used]] std::chrono::steady_clock::duration profiled_clock() {
   const auto begin = std::chrono::steady_clock::now();
   profiled_leaf(20'000'000);
   return std::chrono::steady_clock::now() - begin;
-}
-static jmp_buf back;
-TARGET int profiled_jumping(int x) {
-  if (profiled_leaf(x) == x) longjmp(back, 1);
-  return 0;
 }
 
 namespace libprobe {
@@ -199,50 +174,6 @@ TEST(ProfileTimes, RecursionCountsItsTimeOnce) {
   EXPECT_NEAR(row.self_ns, row.total_ns, 1e-6 * row.total_ns);
 }
 
-TEST(ProfileTimes, ExceptionsEndCalls) {
-  profiler p{options_for({"profiled_catching", "profiled_throwing", "profiled_leaf"})};
-  ASSERT_FALSE(p.start());
-  for (int i = 0; i < 50; ++i) EXPECT_EQ(test::opaque(profiled_catching)(i), i);
-  p.stop();
-  const auto report = p.report();
-  EXPECT_TRUE(lost_nothing(report));
-  EXPECT_EQ(row_of(report, "profiled_throwing").calls, 50U);
-  EXPECT_EQ(row_of(report, "profiled_throwing").unwound, 50U);
-  EXPECT_EQ(row_of(report, "profiled_throwing").latencies.count(), 50U);
-  EXPECT_EQ(row_of(report, "profiled_catching").unwound, 0U);
-  const auto paths = calls_by_path(report.call_tree);
-  EXPECT_EQ(paths.at("profiled_catching;profiled_throwing;profiled_leaf"), 50U);
-  EXPECT_EQ(paths.at("profiled_catching;profiled_leaf"), 50U);
-}
-
-// An unwinder that a profiler brought along would end the program here.
-TEST(ProfileTimes, ExceptionsLeaveCallOnce) {
-  auto options = options_for({"profiled_throwing"});
-  options.sample_every = 1;
-  profiler p{options};
-  ASSERT_FALSE(p.start());
-  std::once_flag flag;
-  EXPECT_THROW(std::call_once(flag, [] { profiled_throwing(3); }), std::runtime_error);
-  bool ran = false;
-  std::call_once(flag, [&] { ran = true; });
-  EXPECT_TRUE(ran);
-}
-
-TEST(ProfileTimes, LongjmpDoesNotConfuseCallers) {
-  profiler p{options_for({"profiled_jumping", "profiled_outer", "profiled_inner", "profiled_leaf"})};
-  ASSERT_FALSE(p.start());
-  if (setjmp(back) == 0) profiled_jumping(1);
-  for (int i = 0; i < 100; ++i) profiled_outer(1);
-  p.stop();
-  const auto report = p.report();
-  EXPECT_EQ(row_of(report, "profiled_jumping").calls, 1U);
-  EXPECT_EQ(row_of(report, "profiled_outer").latencies.count(), 100U);
-  EXPECT_EQ(row_of(report, "profiled_outer").unwound, 0U);
-  EXPECT_EQ(report.losses.untimed, 0U);
-  // Nobody tells of a longjmp at once, but soon.
-  EXPECT_GE(calls_by_path(report.call_tree)["profiled_outer"], 50U);
-}
-
 TEST(ProfileTimes, ThreadsThatComeAndGo) {
   const auto virtual_pages = [] {
     std::uint64_t pages = 0;
@@ -270,53 +201,6 @@ TEST(ProfileTimes, ThreadsThatComeAndGo) {
   EXPECT_EQ(row_of(report, "profiled_outer").calls, 220U + 1600U);
   EXPECT_EQ(row_of(report, "profiled_leaf").latencies.count(), 2 * (220U + 1600U));
   EXPECT_EQ(report.call_tree.size(), 4U);
-}
-
-TEST(ProfileTimes, ThreadExitEndsCalls) {
-  profiler p{options_for({"profiled_leaf"})};
-  static auto const leave = [](void*) -> void* {
-    profiled_leaf(1);
-    pthread_exit(nullptr);
-  };
-  ASSERT_FALSE(p.start());
-  for (int i = 0; i < 10; ++i) {
-    pthread_t thread{};
-    ASSERT_EQ(pthread_create(&thread, nullptr, leave, nullptr), 0);
-    pthread_join(thread, nullptr);
-  }
-  p.stop();
-  EXPECT_EQ(row_of(p.report(), "profiled_leaf").calls, 10U);
-}
-
-// Between a call's entry and its end the profiler stops and starts: the call stays untimed, and nothing hangs
-// below it.
-TEST(ProfileTimes, StoppedInsideACall) {
-  profiler p{options_for({"profiled_outer", "profiled_leaf"})};
-  std::atomic<bool> inside{false};
-  std::atomic<bool> go_on{false};
-  const auto hold = replace<int(int)>(program + "profiled_inner", [&](auto original, int x) {
-    inside = true;
-    while (!go_on) std::this_thread::yield();
-    return original(x);
-  });
-  ASSERT_FALSE(p.start());
-  std::thread caller{[] {
-    profiled_outer(1);
-    profiled_outer(1);
-  }};
-  while (!inside) std::this_thread::yield();
-  p.stop();
-  ASSERT_FALSE(p.start());
-  go_on = true;
-  caller.join();
-  p.stop();
-  const auto report = p.report();
-  EXPECT_TRUE(lost_nothing(report));
-  EXPECT_EQ(row_of(report, "profiled_outer").calls, 2U);
-  EXPECT_EQ(row_of(report, "profiled_outer").latencies.count(), 1U);
-  EXPECT_THAT(calls_by_path(report.call_tree),
-              testing::ElementsAre(testing::Pair("profiled_leaf", 2), testing::Pair("profiled_outer", 2),
-                                   testing::Pair("profiled_outer;profiled_leaf", 2)));
 }
 
 TEST(ProfileTimes, TwoProfilersAtOnce) {
@@ -377,39 +261,6 @@ TEST(ProfileTimes, GoesOnInAChild) {
   profiled_outer(1);
   p.stop();
   EXPECT_EQ(row_of(p.report(), "profiled_outer").calls, 2U);
-}
-
-TEST(ProfileLosses, AreCounted) {
-  auto options = options_for({"profiled_fibonacci"});
-  options.trace_events = 5;
-  options.maxactive = 3;
-  profiler p{options};
-  ASSERT_FALSE(p.start());
-  EXPECT_EQ(test::opaque(profiled_fibonacci)(8), 21);
-  p.stop();
-  const auto report = p.report();
-  const auto row = row_of(report, "profiled_fibonacci");
-  EXPECT_EQ(report.events.size(), 5U);
-  EXPECT_EQ(report.losses.events, row.calls - 5);
-  EXPECT_GT(row.missed, 0U);
-  EXPECT_EQ(row.calls + row.missed, 67U);  // of fibonacci(8)
-}
-
-TEST(ProfileLosses, CallsNestedTooDeep) {
-  constexpr std::uint64_t kept = 4096;
-  auto options = options_for({"profiled_deep"});
-  options.maxactive = 8000;
-  profiler p{options};
-  ASSERT_FALSE(p.start());
-  EXPECT_EQ(test::opaque(profiled_deep)(5999), 5999);
-  EXPECT_EQ(test::opaque(profiled_deep)(9), 9);
-  p.stop();
-  const auto report = p.report();
-  const auto row = row_of(report, "profiled_deep");
-  EXPECT_EQ(row.calls, 6010U);
-  EXPECT_EQ(row.latencies.count(), kept + 10);
-  EXPECT_EQ(report.losses.untimed, 6000 - kept);
-  EXPECT_EQ(row.missed, 0U);
 }
 
 }  // namespace
