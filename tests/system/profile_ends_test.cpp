@@ -112,7 +112,7 @@ TEST(ProfileEnds, ThreadExitEndsCalls) {
   ASSERT_FALSE(p.start());
   for (int i = 0; i < 10; ++i) {
     pthread_t thread{};
-    const auto run = [](void*) -> void* { return reinterpret_cast<void*>(profiled_exiting(1)); };
+    const auto run = [](void*) -> void* { return reinterpret_cast<void*>(profiled_exiting(1) + 1); };
     ASSERT_EQ(pthread_create(&thread, nullptr, run, nullptr), 0);
     ASSERT_EQ(pthread_join(thread, nullptr), 0);
   }
