@@ -98,6 +98,24 @@ def rows(figures):
                    gain(ns("beside_slow_handler/1000", "remove_one_by_one"),
                         ns("beside_slow_handler/1000", "remove_batch")), "x", 300)
 
+    bare = "profile/unprobed"
+    yield at_most("SQLite at work, calls of its interface counted / unprobed", ratio("profile/count_interface", bare), "x", 1.3)
+    yield at_most("the same, timed / unprobed", ratio("profile/time_interface", bare), "x", 2)
+    yield at_most("the same, profiler stopped / unprobed", ratio("profile/off", bare), "x", 1.05)
+    yield note("the profiler's handlers of a timed call, without the probe", ns("profile/handlers"), "ns")
+    yield note("all that the library exports counted / unprobed", ratio("profile/count", bare), "x")
+    yield note("the same, timed / unprobed", ratio("profile/time", bare), "x")
+    yield note("stacks of every 100th malloc / unprobed", ratio("profile/malloc_stacks", bare), "x")
+    yield note("13 functions counted / unprobed", ratio("profile/count_13", bare), "x")
+    yield note("the same by the kernel's uprobes / unprobed", ratio("profile/uprobe_13", bare), "x")
+
+    def tool(name):
+        return ratio(f"profile/{name}/manual_time", "profile/alone/manual_time", "real_time")
+
+    yield note("uftrace, its interface timed / alone", tool("uftrace_interface"), "x")
+    yield note("uftrace, all that the library exports / alone", tool("uftrace"), "x")
+    yield note("perf record at 1,000 Hz / alone", tool("perf"), "x")
+
     # Tables double as they grow, so this depends on the number.
     yield note("heap, a probe of 10,000", ns("memory/10000", "heap"), "bytes")
     yield note("code memory, a probe of 10,000", ns("memory/10000", "code"), "bytes")

@@ -3,10 +3,12 @@
 
 #include <libprobe/batch.hpp>
 #include <libprobe/error.hpp>
+#include <libprobe/functions.hpp>
 #include <libprobe/jprobe.hpp>
 #include <libprobe/listing.hpp>
 #include <libprobe/location.hpp>
 #include <libprobe/probe.hpp>
+#include <libprobe/profile.hpp>
 #include <libprobe/registers.hpp>
 #include <libprobe/replacement.hpp>
 #include <libprobe/retprobe.hpp>

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -50,6 +51,8 @@ class symbol_table {
   };
   [[nodiscard]] unsized unsized_before(std::uintptr_t address) const noexcept;
 
+  /// All symbols, by start; at one start the better known first.
+  [[nodiscard]] std::span<const symbol> all() const noexcept { return symbols_; }
   /// All symbols that start at the address.
   [[nodiscard]] std::vector<const symbol*> starting_at(std::uintptr_t address) const;
   /// All symbols of that linker name, of any version.

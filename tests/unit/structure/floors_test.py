@@ -19,6 +19,7 @@ MAY_INCLUDE = {
     "control": GROUND | {"site"},
     "api": GROUND | {"site", "hit", "control"},
     "agent": set(),  # the public API only
+    "profile": set(),  # the public API only
     "public": set(),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
@@ -97,6 +98,12 @@ class Checker(unittest.TestCase):
         self.assertTrue(self.complain("src/site/site.cpp", '#include "api/detail.hpp"\n'))
         self.assertTrue(self.complain("src/os/text.cpp", '#include <site/site.hpp>\n'))
         self.assertTrue(self.complain("include/libprobe/probe.hpp", '#include "os/text.hpp"\n'))
+
+    def test_the_profiler_stands_on_the_public_headers(self):
+        self.assertTrue(self.complain("src/profile/hooks.cpp", '#include "site/site.hpp"\n'))
+        self.assertTrue(self.complain("src/api/probe.cpp", '#include "profile/session.hpp"\n'))
+        self.assertTrue(self.complain("src/profile/hooks.cpp", '#include <hit/run.hpp>\n'))
+        self.assertFalse(self.complain("src/profile/hooks.cpp", '#include <libprobe/probe.hpp>\n#include "profile/session.hpp"\n'))
 
     def test_cpu(self):
         self.assertTrue(self.complain("src/os/text.cpp", "#if defined(__x86_64__)\n"))
