@@ -139,6 +139,31 @@ TEST(Stub, WaitsForACallThatIsInside) {
   other.join();
 }
 
+TEST(Stub, DoesNotWaitForEver) {
+  const auto limit = detail::end_limit.exchange(std::chrono::milliseconds{5});
+  const test::caught_failures caught;
+  static std::atomic<bool> entered{false};
+  static std::atomic<bool> go{false};
+  auto s = std::make_unique<stub<int(int)>>(&twice, [](auto original, int x) {
+    entered = true;
+    while (!go) std::this_thread::yield();
+    return original(x);
+  });
+  int result = 0;
+  std::thread other{[&] { result = call(1); }};
+  while (!entered) std::this_thread::yield();
+  s.reset();
+  EXPECT_THAT(
+      caught.messages(),
+      ElementsAre("a fixture ends, but a call of libprobe::(anonymous namespace)::twice(int) does not "
+                  "come out of it"));
+  detail::end_limit = limit;
+  EXPECT_EQ(call(2), 4);
+  go = true;
+  other.join();
+  EXPECT_EQ(result, 2);
+}
+
 // Nobody waits for a call that sleeps in the function itself: it is not the fixture's.
 TEST(Stub, EndsWhileAnotherThreadSleepsInTheFunction) {
   int ends[2];

@@ -56,7 +56,7 @@ class fixed_random {
  private:
   template <class F, class Callable>
   void add(const char* name, thread_scope whose, Callable callable) {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     try {
       stubs_.push_back(std::make_unique<one_stub<F>>(name, std::move(callable), whose));
     } catch (const std::system_error& refused) {

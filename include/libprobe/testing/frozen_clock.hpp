@@ -67,7 +67,7 @@ class frozen_clock {
   using time_point = std::chrono::time_point<std::chrono::system_clock, std::chrono::nanoseconds>;
 
   explicit frozen_clock(time_point at = std::chrono::system_clock::now(), thread_scope whose = all_threads)
-      : times_{(static_cast<void>(detail::unwatched{}), detail::times_by_clock::get())},
+      : times_{(static_cast<void>(unwatched{}), detail::times_by_clock::get())},
         clock_{location{&::clock_gettime},
                [this](auto original, clockid_t id, timespec* out) { return read(original, id, out); },
                whose} {
@@ -87,7 +87,7 @@ class frozen_clock {
 
  private:
   static std::int64_t monotonic_now() noexcept {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;

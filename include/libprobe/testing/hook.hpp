@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <libprobe/replacement.hpp>
@@ -210,27 +211,29 @@ class switchboard {
 };
 
 /// How long a fixture's end waits for calls that are inside of its callable.
-inline constexpr std::chrono::seconds end_limit{10};
+inline std::atomic<std::chrono::milliseconds> end_limit{std::chrono::seconds{10}};
 
 /// An interceptor at work, from its making to its end.
 template <class Interceptor>
 class hooked {
  public:
   template <class F, class... Arguments>
-  hooked(std::in_place_type_t<F> /*unused*/, const location& at, Arguments&&... arguments)
-      : what_{make(std::forward<Arguments>(arguments)...)},
-        hub_{&switchboard::join<F>(at, *what_)},
-        name_{hub_->where().name} {}
+  hooked(std::in_place_type_t<F> /*unused*/, const location& at, Arguments&&... arguments) {
+    const unwatched own_work;  // the function may be malloc
+    what_ = std::make_unique<Interceptor>(std::forward<Arguments>(arguments)...);
+    hub_ = &switchboard::join<F>(at, *what_);
+    name_ = hub_->where().name;
+  }
   /// Waits until no call is inside of the interceptor; one that does not come out is reported, and what it
   /// needs is kept for it.
   ~hooked() {
     const unwatched own_work;
     hub_base& from = *hub_;
     from.unlink(*what_);
-    const auto until = std::chrono::steady_clock::now() + end_limit;
+    const auto until = std::chrono::steady_clock::now() + end_limit.load();
     while (what_->users.load(std::memory_order_acquire) != 0) {
       if (std::chrono::steady_clock::now() > until) {
-        report_at_end({"a call of " + name_ + " is still inside of a fixture that ends", {}});
+        report_at_end({"a fixture ends, but a call of " + name_ + " does not come out of it", {}});
         static_cast<void>(what_.release());  // the call's, for ever
         return;
       }
@@ -245,14 +248,8 @@ class hooked {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
  private:
-  template <class... Arguments>
-  static std::unique_ptr<Interceptor> make(Arguments&&... arguments) {
-    const unwatched own_work;
-    return std::make_unique<Interceptor>(std::forward<Arguments>(arguments)...);
-  }
-
   std::unique_ptr<Interceptor> what_;
-  hub_base* hub_;
+  hub_base* hub_ = nullptr;
   std::string name_;
 };
 

@@ -139,7 +139,7 @@ class lock_order {
  public:
   explicit lock_order(thread_scope whose = all_threads, source_line made = source_line::here())
       : made_{made} {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     detail::call_stack::here();  // loads what it needs
     watch(&::pthread_mutex_lock, kind::wait, whose);
     watch(&::pthread_mutex_timedlock, kind::wait, whose);
@@ -162,7 +162,7 @@ class lock_order {
     watch_condition(&::pthread_cond_clockwait, whose);
   }
   ~lock_order() {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     stubs_.clear();
     if (const auto order = kept(); !order) detail::report_at_end({order.message(), made_});
   }
@@ -176,12 +176,12 @@ class lock_order {
   }
   /// The lock has gone: what lies at its address next is another one.
   void forget(const void* lock) {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     graph_.forget(lock);
   }
   /// The question before the end. A no is reported in the end all the same.
   [[nodiscard]] verdict kept() const {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     const auto found = graph_.inversions();
     std::ostringstream words;
     words << "locks were taken in " << (found.empty() ? "one order" : "different orders");
@@ -230,7 +230,7 @@ class lock_order {
   }
   template <class Work>
   static void own(Work work) {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     work();
   }
   [[nodiscard]] std::string called(const void* lock) const {

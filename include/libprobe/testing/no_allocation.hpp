@@ -134,7 +134,7 @@ class no_allocation {
   explicit no_allocation(const location& function, thread_scope whose = all_threads,
                          source_line made = source_line::here())
       : made_{made} {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     auto& shop = detail::workshop::instance();
     inside_ = std::make_unique<detail::inside_state>();
     inside_->scope = whose;
@@ -150,7 +150,7 @@ class no_allocation {
     watch(whose, &inside_->depth);
   }
   ~no_allocation() {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     hooks_.clear();
     if (inside_ != nullptr) {
       unregister_retprobe_fast(inside_->probe);
@@ -163,11 +163,15 @@ class no_allocation {
 
   [[nodiscard]] std::size_t count() const { return log_.count(); }
   /// The same question before the end. A no is reported in the end all the same.
-  [[nodiscard]] verdict kept() const { return {count() == 0, what_ + " made " + log_.text()}; }
+  [[nodiscard]] verdict kept() const {
+    const unwatched own_work;
+    if (count() == 0) return {true, {}};
+    return {false, what_ + " made " + log_.text()};
+  }
 
  private:
   void watch(thread_scope whose, detail::depths* depth) {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     detail::call_stack::here();  // loads what it needs, which allocates
     add(&::malloc, "malloc", whose, depth, [](std::size_t n) { return n; });
     add(&::calloc, "calloc", whose, depth, [](std::size_t n, std::size_t size) { return n * size; });

@@ -198,7 +198,7 @@ class pause_point {
   /// Throws std::system_error when the place is refused.
   explicit pause_point(const location& at, pause_options how = {}, source_line made = source_line::here())
       : made_{made} {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     auto& shop = detail::workshop::instance();
     const std::lock_guard guard{shop.lock()};
     state_ = std::make_unique<detail::pause_state>();
@@ -215,7 +215,7 @@ class pause_point {
     detail::pause_state::all().push_back(&s);
   }
   ~pause_point() {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     release_all();
     if (state_->gave_up.load() != 0) detail::report_at_end({tell("a thread was not let go in time"), made_});
     auto& shop = detail::workshop::instance();
@@ -230,7 +230,7 @@ class pause_point {
 
   /// Waits until so many threads have come and stopped here since the beginning.
   [[nodiscard]] verdict reached_by(unsigned threads, std::chrono::milliseconds limit) const {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     const bool good = state_->came.wait([&](std::uint32_t came) { return came >= threads; }, from_now(limit));
     std::ostringstream words;
     words << arrivals() << " of " << threads << " threads came within " << limit.count() << " ms";

@@ -47,7 +47,7 @@ class reach {
  public:
   /// Throws std::system_error when the place is refused.
   explicit reach(const location& at, thread_scope whose = all_threads) {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     auto& shop = detail::workshop::instance();
     const std::lock_guard guard{shop.lock()};
     state_ = std::make_unique<detail::reach_state>();
@@ -60,7 +60,7 @@ class reach {
       throw std::system_error{refused, last_error_detail()};
   }
   ~reach() {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     unregister_probe_fast(state_->probe);
     detail::workshop::instance().bury(std::move(state_));
   }
@@ -76,7 +76,7 @@ class reach {
 
  private:
   [[nodiscard]] std::string tell() const {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     std::ostringstream words;
     const auto times = count();
     words << name() << (times == 0 ? " was not reached" : " was reached ");

@@ -251,11 +251,11 @@ class spy<R(A...)> {
   [[nodiscard]] const std::string& name() const noexcept { return what_.name(); }
 
   [[nodiscard]] verdict was_called() const {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     return judge(count() > 0, "was not called");
   }
   [[nodiscard]] verdict was_called(std::size_t times) const {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     std::ostringstream what;
     what << "was called " << count() << " times, not " << times;
     return judge(count() == times, what.str());
@@ -264,7 +264,7 @@ class spy<R(A...)> {
   template <class... Expected>
   [[nodiscard]] verdict was_called_with(const Expected&... expected) const {
     static_assert(sizeof...(Expected) == sizeof...(A), "one matcher, predicate or value for each argument");
-    const detail::unwatched own_work;  // what the test does to ask is not recorded
+    const unwatched own_work;  // what the test does to ask is not recorded
     bool found = false;
     for (const auto& c : calls()) found = found || fits(c, std::index_sequence_for<A...>{}, expected...);
     std::ostringstream what;
@@ -279,7 +279,7 @@ class spy<R(A...)> {
   /// Waits until so many calls have ended, but no longer than the limit.
   [[nodiscard]] verdict ends_calls(std::size_t times,
                                    std::chrono::milliseconds limit = std::chrono::seconds{10}) const {
-    const detail::unwatched own_work;
+    const unwatched own_work;
     const auto until = std::chrono::steady_clock::now() + limit;
     while (what_->log.ended() < times && std::chrono::steady_clock::now() < until)
       std::this_thread::sleep_for(std::chrono::microseconds{100});

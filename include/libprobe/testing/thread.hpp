@@ -32,13 +32,15 @@ inline pid_t this_thread_id() noexcept {
   return thread_state.id;
 }
 
-/// While it lives, whatever this thread calls is the fixtures' own work: no fixture sees it, so a spy on
-/// malloc may allocate. Keeps errno.
+}  // namespace detail
+
+/// While it lives no fixture sees what this thread calls. Fixtures do their own work so: a spy on malloc may
+/// allocate. A stub's callable may do the same for its bookkeeping. Keeps errno.
 class unwatched {
  public:
-  unwatched() noexcept : errno_{errno} { ++thread_state.unwatched; }
+  unwatched() noexcept : errno_{errno} { ++detail::thread_state.unwatched; }
   ~unwatched() {
-    --thread_state.unwatched;
+    --detail::thread_state.unwatched;
     errno = errno_;
   }
   unwatched(const unwatched&) = delete;
@@ -47,6 +49,8 @@ class unwatched {
  private:
   int errno_;
 };
+
+namespace detail {
 
 /// For a few instructions at a time, by unwatched threads only: then a signal handler that comes between
 /// never wants it, and no watched lock is involved.
