@@ -171,6 +171,7 @@ class lock_order {
 
   /// How failures call a lock. `lock` is a pthread_mutex_t*, std::mutex* or the like.
   void name(const void* lock, std::string as) {
+    const unwatched own_work;
     const std::lock_guard guard{detail::workshop::instance().lock()};
     names_[lock] = std::move(as);
   }

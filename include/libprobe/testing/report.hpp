@@ -70,7 +70,10 @@ class verdict {
  public:
   verdict(bool good, std::string message) : good_{good}, message_{std::move(message)} {}
   [[nodiscard]] explicit operator bool() const noexcept { return good_; }
-  [[nodiscard]] verdict operator!() const { return {!good_, message_}; }
+  [[nodiscard]] verdict operator!() const {
+    const unwatched own_work;  // malloc may be made to fail
+    return {!good_, message_};
+  }
   [[nodiscard]] const std::string& message() const noexcept { return message_; }
 
   /// To ::testing::AssertionResult, which is not named here so that GoogleTest is not needed.

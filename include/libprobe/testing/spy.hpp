@@ -219,11 +219,13 @@ class spy<R(A...)> {
   [[nodiscard]] std::vector<call> calls() const { return what_->log.calls(); }
   /// Those of one thread, by the kernel's id.
   [[nodiscard]] std::vector<call> calls_of(pid_t thread) const {
+    const unwatched own_work;
     auto all = calls();
     std::erase_if(all, [&](const call& c) { return c.thread != thread; });
     return all;
   }
   [[nodiscard]] std::set<pid_t> threads() const {
+    const unwatched own_work;
     std::set<pid_t> ids;
     for (const auto& c : calls()) ids.insert(c.thread);
     return ids;
@@ -231,12 +233,14 @@ class spy<R(A...)> {
   /// The N-th (from 0) argument of each call.
   template <std::size_t N>
   [[nodiscard]] auto arguments() const {
+    const unwatched own_work;
     std::vector<std::tuple_element_t<N, typename call::arguments_type>> column;
     for (const auto& c : calls()) column.push_back(std::get<N>(c.arguments));
     return column;
   }
   /// The results of those that have returned.
   [[nodiscard]] auto results() const requires(!std::is_void_v<R>) {
+    const unwatched own_work;
     std::vector<typename call::result_type> column;
     for (const auto& c : calls()) {
       if (c.result) column.push_back(*c.result);
