@@ -323,6 +323,34 @@ TEST(PausePoint, OthersComeAndGoMeanwhile) {
   p.release();
   stands.join();
 }
+
+// Two tests of one process, each with its own threads, at the same place.
+TEST(PausePoint, TestsThatRunAtOnceDoNotDisturbEachOther) {
+  std::atomic<int> wrong{0};
+  const auto a_test = [&](int by) {
+    const thread_group ours;
+    int counter = 0;
+    worker other{[&] {
+      const auto member = ours.join();
+      racy_add(&counter, 1);
+    }};
+    for (int i = 0; i < 50; ++i) {
+      pause_point between{"racy_add+0x2", {.threads = ours}};
+      const spy s{&racy_add, ours};
+      other.start();
+      wrong += !between.wait_until_reached();
+      counter += by;
+      between.release();
+      other.finish();
+      wrong += between.arrivals() != 1 || s.count() != 1;
+    }
+    wrong += counter != 50;
+  };
+  std::thread second{a_test, 100};
+  a_test(1000);
+  second.join();
+  EXPECT_EQ(wrong, 0);
+}
 TEST(PausePoint, NothingIsLeftBehind) {
   { const pause_point last{"racy_add"}; }
   EXPECT_TRUE(list_probes().empty()) << list_probes()[0];

@@ -26,6 +26,7 @@ class times_by_clock {
 
   static std::shared_ptr<times_by_clock> get() {
     static constinit std::weak_ptr<times_by_clock> current;
+    const unwatched own_work;
     const std::lock_guard guard{workshop::instance().lock()};
     auto one = current.lock();
     if (one == nullptr) current = one = std::make_shared<times_by_clock>();
@@ -67,7 +68,7 @@ class frozen_clock {
   using time_point = std::chrono::time_point<std::chrono::system_clock, std::chrono::nanoseconds>;
 
   explicit frozen_clock(time_point at = std::chrono::system_clock::now(), thread_scope whose = all_threads)
-      : times_{(static_cast<void>(unwatched{}), detail::times_by_clock::get())},
+      : times_{detail::times_by_clock::get()},
         clock_{location{&::clock_gettime},
                [this](auto original, clockid_t id, timespec* out) { return read(original, id, out); },
                whose} {

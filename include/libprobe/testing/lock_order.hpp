@@ -40,7 +40,11 @@ class lock_graph {
     taking before;
   };
 
-  /// Before a lock is waited for.
+  [[nodiscard]] bool holding() {
+    const std::lock_guard guard{busy_};
+    return !held_by_me().empty();
+  }
+  /// Before a lock is waited for, by a thread that holds one.
   void want(const void* lock, const call_stack& from) {
     const std::lock_guard guard{busy_};
     const auto& mine = held_by_me();
@@ -224,7 +228,7 @@ class lock_order {
   }
   void note(kind what, const void* lock) {
     own([&] {
-      if (what == kind::wait) graph_.want(lock, detail::call_stack::here());
+      if (what == kind::wait && graph_.holding()) graph_.want(lock, detail::call_stack::here());
       if (what == kind::unlock) graph_.give_back(lock);
       if (what == kind::destroy) graph_.forget(lock);
     });

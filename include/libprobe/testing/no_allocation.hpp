@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <libprobe/retprobe.hpp>
 #include <libprobe/testing/hook.hpp>
 #include <libprobe/testing/place.hpp>
@@ -24,33 +25,39 @@ namespace libprobe {
 
 namespace detail {
 
-/// How deep each thread is inside of a function. Lock-free: retprobes ask in signal handlers.
+/// What this thread is inside of. Not many at a time: where there is no room, the oldest is forgotten.
+struct depth {
+  std::uint64_t of;  // a depths' number; 0: free
+  int value;
+};
+[[gnu::tls_model("initial-exec")]] inline constinit thread_local std::array<depth, 8> entered{};
+
+/// How deep each thread is inside of something. Signal-safe.
 class depths {
  public:
   void add(int change) noexcept {
-    if (auto* const mine = find(); mine != nullptr) mine->depth += change;
+    depth* mine = find(number_);
+    if (mine == nullptr && change < 0) return;
+    if (mine == nullptr) mine = find(0);
+    if (mine == nullptr) mine = entered.data();
+    if (mine->of != number_) *mine = {number_, 0};
+    if ((mine->value += change) == 0) mine->of = 0;
   }
-  [[nodiscard]] bool inside() noexcept {
-    const auto* const mine = find();
-    return mine != nullptr && mine->depth > 0;
-  }
+  [[nodiscard]] bool inside() const noexcept { return find(number_) != nullptr; }
 
  private:
-  struct slot {
-    std::atomic<pid_t> thread{0};
-    int depth = 0;  // its thread's alone
-  };
-  slot* find() noexcept {
-    const pid_t me = this_thread_id();
-    for (std::size_t i = 0; i < slots_.size(); ++i) {
-      auto& candidate = slots_[(static_cast<std::size_t>(me) + i) % slots_.size()];
-      pid_t owner = candidate.thread.load(std::memory_order_relaxed);
-      if (owner == 0 && candidate.thread.compare_exchange_strong(owner, me)) return &candidate;
-      if (owner == me) return &candidate;
+  static depth* find(std::uint64_t number) noexcept {
+    for (auto& d : entered) {
+      if (d.of == number) return &d;
     }
     return nullptr;
   }
-  std::array<slot, 1024> slots_;
+  static std::uint64_t next() noexcept {
+    static constinit std::atomic<std::uint64_t> last{0};
+    return ++last;
+  }
+  // Not the address: a thread may still be inside for one that has gone.
+  std::uint64_t number_ = next();
 };
 
 /// Follows the calls of a function whose signature need not be known.

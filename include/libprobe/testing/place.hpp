@@ -56,9 +56,9 @@ struct installed_probe final : installed {
 };
 
 /// What fixtures have in the program's code. To take something away one has to wait until no thread is in a
-/// handler, and a thread that stands at a pause point is in one. So nothing is taken away while there is a
-/// pause point: fixtures that have ended leave idle things behind until the last pause point has gone.
-/// Its functions are called by unwatched threads.
+/// handler, and a thread that stands at a pause point is in one. So nobody waits while there is a pause
+/// point: what ended fixtures have put there is disarmed, and freed when the last pause point has gone. Its
+/// functions are called by unwatched threads.
 class workshop {
  public:
   static workshop& instance() {
@@ -113,13 +113,12 @@ class workshop {
 
  private:
   void settle() {
-    if (pauses_ != 0) return;
     const auto stay =
         std::partition(idle_.begin(), idle_.end(), [](const auto& what) { return !what->leave(); });
     std::move(stay, idle_.end(), std::back_inserter(leaving_));
     idle_.erase(stay, idle_.end());
     // Inside a handler or a replacement nobody can wait: the next one will.
-    if (leaving_.empty() || commit_probes() == errc::would_deadlock) return;
+    if (leaving_.empty() || pauses_ != 0 || commit_probes() == errc::would_deadlock) return;
     leaving_.clear();
   }
 
