@@ -11,7 +11,6 @@
 #include <libprobe/testing/place.hpp>
 #include <libprobe/testing/stub.hpp>
 #include <libprobe/testing/thread.hpp>
-#include <memory>
 #include <mutex>
 
 namespace libprobe {
@@ -22,18 +21,27 @@ namespace detail {
 /// ask clock_gettime(), which can be replaced.
 class times_by_clock {
  public:
-  times_by_clock() = default;
-
-  static std::shared_ptr<times_by_clock> get() {
-    static constinit std::weak_ptr<times_by_clock> current;
-    const unwatched own_work;
-    const std::lock_guard guard{workshop::instance().lock()};
-    auto one = current.lock();
-    if (one == nullptr) current = one = std::make_shared<times_by_clock>();
-    return one;
-  }
+  /// Keeps the process's one.
+  class user {
+   public:
+    user() {
+      const unwatched own_work;
+      const std::lock_guard guard{workshop::instance().lock()};
+      if (users++ == 0) current = new times_by_clock;
+    }
+    ~user() {
+      const unwatched own_work;
+      const std::lock_guard guard{workshop::instance().lock()};
+      if (--users == 0) delete current;
+    }
+    user(const user&) = delete;
+    user& operator=(const user&) = delete;
+  };
 
  private:
+  static inline unsigned users = 0;
+  static inline times_by_clock* current = nullptr;
+
   static time_t time_of_day(time_t* out) {
     timespec now{};
     ::clock_gettime(CLOCK_REALTIME, &now);
@@ -68,8 +76,7 @@ class frozen_clock {
   using time_point = std::chrono::time_point<std::chrono::system_clock, std::chrono::nanoseconds>;
 
   explicit frozen_clock(time_point at = std::chrono::system_clock::now(), thread_scope whose = all_threads)
-      : times_{detail::times_by_clock::get()},
-        clock_{location{&::clock_gettime},
+      : clock_{location{&::clock_gettime},
                [this](auto original, clockid_t id, timespec* out) { return read(original, id, out); },
                whose} {
     set(at);
@@ -122,7 +129,7 @@ class frozen_clock {
 
   std::atomic<std::int64_t> wall_{0};
   std::atomic<std::int64_t> monotonic_{monotonic_now()};
-  std::shared_ptr<detail::times_by_clock> times_;
+  detail::times_by_clock::user times_;
   stub<int(clockid_t, timespec*)> clock_;
 };
 

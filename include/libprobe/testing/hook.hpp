@@ -92,7 +92,9 @@ class hub_base : public installed {
     auto* const end = std::remove(links_.begin(), links_.begin() + count_, &removed);
     count_ = static_cast<std::size_t>(end - links_.begin());
   }
-  [[nodiscard]] bool idle() const noexcept { return count_ == 0; }
+
+  // Fixtures that are between join and leave; under the workshop's lock.
+  std::size_t members = 0;
 
   bool leave() noexcept override {
     if (inside_.load() != 0) return false;
@@ -176,21 +178,19 @@ class switchboard {
     const place where = shop.find(at);
     auto& known = hubs()[where.address];
     if (known == nullptr) known = revive_or_make<F>(where);
-    if (known->type() != typeid(F)) {
-      throw std::invalid_argument{"another fixture looks at " + where.name + " with a different signature: " +
-                                  demangled(known->type().name()) + ", not " + demangled(typeid(F).name())};
-    }
+    if (known->type() != typeid(F)) throw mismatch(*known, typeid(F));
     if (!known->link(added)) throw std::length_error{"too many fixtures look at " + where.name};
+    ++known->members;
     return *known;
   }
 
-  static void leave(hub_base& from, interceptor_base& removed) {
-    from.unlink(removed);
+  /// The last one takes the hub with it.
+  static void leave(hub_base& from) {
     auto& shop = workshop::instance();
     const std::lock_guard guard{shop.lock()};
-    if (!from.idle()) return;
+    if (--from.members != 0) return;
     auto node = hubs().extract(from.where().address);
-    if (!node.empty()) shop.bury(std::move(node.mapped()));
+    shop.bury(std::move(node.mapped()));
   }
 
  private:
@@ -200,13 +200,25 @@ class switchboard {
   }
   template <class F>
   static std::unique_ptr<hub_base> revive_or_make(const place& where) {
-    auto old = workshop::instance().revive([&](installed& one) {
+    auto& shop = workshop::instance();
+    auto old = shop.revive([&](installed& one) {
       const auto* candidate = dynamic_cast<hub_base*>(&one);
-      return candidate != nullptr && candidate->where().address == where.address &&
-             candidate->type() == typeid(F);
+      return candidate != nullptr && candidate->where().address == where.address;
     });
-    if (old != nullptr) return std::unique_ptr<hub_base>{static_cast<hub_base*>(old.release())};
-    return std::make_unique<hub<F>>(where);
+    if (old == nullptr) return std::make_unique<hub<F>>(where);
+    auto& known = static_cast<hub_base&>(*old);
+    if (known.type() == typeid(F)) {
+      static_cast<void>(old.release());
+      return std::unique_ptr<hub_base>{&known};
+    }
+    const auto refusal = mismatch(known, typeid(F));
+    shop.bury(std::move(old));
+    throw refusal;
+  }
+  static std::invalid_argument mismatch(const hub_base& known, const std::type_info& wanted) {
+    return std::invalid_argument{"another fixture looks at " + known.where().name +
+                                 " with a different signature: " + demangled(known.type().name()) + ", not " +
+                                 demangled(wanted.name())};
   }
 };
 
@@ -239,7 +251,7 @@ class hooked {
       }
       std::this_thread::yield();
     }
-    switchboard::leave(from, *what_);
+    switchboard::leave(from);
   }
   hooked(const hooked&) = delete;
   hooked& operator=(const hooked&) = delete;

@@ -149,7 +149,7 @@ class workshop {
 
 /// The innermost callers of a fixture, outermost last. In ordinary context, by an unwatched thread.
 struct call_stack {
-  static constexpr int most = 24;
+  static constexpr int most = 32;
   void* frames[most] = {};
   int depth = 0;
 
@@ -175,7 +175,7 @@ struct call_stack {
       }
     }
     std::string line;
-    for (std::size_t i = 0; i < names.size() && i < 5; ++i) line += (i == 0 ? "" : " < ") + names[i];
+    for (std::size_t i = 0; i < names.size() && i < 8; ++i) line += (i == 0 ? "" : " < ") + names[i];
     return line.empty() ? "an unknown place" : line;
   }
 };
