@@ -68,39 +68,40 @@ class signal_safe_event {
   static_assert(sizeof(value_) == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
 };
 
-/// What threads did at a place, in order; written by handlers. What does not fit is counted only.
+/// What threads did at a place, in order; written by handlers. The last deeds are kept.
 class diary {
  public:
   enum class deed : std::uint8_t { none, stood, went_on, gave_up_waiting, passed };
   void note(deed what) noexcept {
-    const auto number = next_.fetch_add(1, std::memory_order_relaxed);
-    if (number >= lines_.size()) return;
-    lines_[number].thread.store(this_thread_id(), std::memory_order_relaxed);
-    lines_[number].what.store(what, std::memory_order_release);
+    auto& line = lines_[next_.fetch_add(1, std::memory_order_relaxed) % lines_.size()];
+    line.thread.store(this_thread_id(), std::memory_order_relaxed);
+    line.what.store(what, std::memory_order_release);
   }
   [[nodiscard]] bool empty() const noexcept { return next_.load(std::memory_order_relaxed) == 0; }
   [[nodiscard]] std::string text() const {
     static constexpr const char* words[] = {"is about to come", "came and stood there", "was let go",
                                             "was not let go in time and went on by itself",
                                             "passed without a stop"};
-    std::ostringstream out;
     const auto count = next_.load(std::memory_order_relaxed);
-    for (std::size_t i = 0; i < count && i < lines_.size(); ++i) {
-      const auto what = lines_[i].what.load(std::memory_order_acquire);
-      out << "\n  thread " << lines_[i].thread.load(std::memory_order_relaxed) << ' '
+    if (count == 0) return "\n  no thread came by";
+    const auto first = count > lines_.size() ? count - lines_.size() : 0;
+    std::ostringstream out;
+    if (first > 0) out << "\n  after " << first << " earlier events";
+    for (auto i = first; i < count; ++i) {
+      const auto& line = lines_[i % lines_.size()];
+      const auto what = line.what.load(std::memory_order_acquire);
+      out << "\n  thread " << line.thread.load(std::memory_order_relaxed) << ' '
           << words[static_cast<std::size_t>(what)];
     }
-    if (count > lines_.size()) out << "\n  and so on, " << count << " in all";
-    if (count == 0) out << "\n  no thread came by";
     return out.str();
   }
 
  private:
-  struct line {
+  struct event {
     std::atomic<pid_t> thread{0};
     std::atomic<deed> what{deed::none};
   };
-  std::array<line, 64> lines_;
+  std::array<event, 32> lines_;
   std::atomic<std::size_t> next_{0};
 };
 
