@@ -51,6 +51,12 @@ std::optional<std::uintptr_t> branch_target(const instruction& what, std::uintpt
 result<slot_layout> emit_detour(const void* about, std::uint8_t passed, std::uintptr_t slot,
                                 std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
 
+/// Writes the code of a detour that calls nobody: it counts in the thread's row of a table (see site/counter.hpp), whose
+/// place lies `row` bytes from the thread's base, and goes on at `next`; threads that have no row go to `otherwise`.
+/// `at_entry`: at a function's first instruction, where no flag is in use and no red zone either. Pure, as emit().
+result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_entry, std::uintptr_t otherwise,
+                               std::uintptr_t slot, std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
+
 /// A jump from `hop`, which is as long as hop_length, to anywhere.
 inline constexpr std::size_t hop_length = 14;
 void write_hop(std::uintptr_t hop, std::uintptr_t target, std::span<std::uint8_t, hop_length> code) noexcept;

@@ -47,6 +47,44 @@ result<slot_layout> emit_detour(const void* about, std::uint8_t passed, std::uin
   return layout;
 }
 
+result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_entry, std::uintptr_t otherwise,
+                               std::uintptr_t slot, std::uintptr_t next, std::span<std::uint8_t> code) noexcept {
+  if (!fits(row)) return errc::out_of_code_memory;
+  constexpr std::size_t column_offset = 2 * slot_unit - 8;
+  slot_layout layout;
+  layout.units = 2;
+  std::fill(code.begin(), code.end(), breakpoint[0]);
+  code_writer out{code, slot};
+  const auto save = [&] {
+    if (!at_entry) out.bytes({0x48, 0x8d, 0x64, 0x24, 0x80});  // lea -128(%rsp), %rsp
+    out.bytes({0x50, 0x51});                                   // push %rax; push %rcx
+    if (!at_entry) out.bytes({0x9f, 0x0f, 0x90, 0xc0, 0x50});  // lahf; seto %al; push %rax
+  };
+  const auto restore = [&] {
+    if (!at_entry) out.bytes({0x58, 0x04, 0x7f, 0x9e});  // pop %rax; add $0x7f, %al; sahf
+    out.bytes({0x59, 0x58});                             // pop %rcx; pop %rax
+    if (!at_entry) out.bytes({0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0});
+  };
+  save();
+  out.bytes({0x64, 0x48, 0x8b, 0x0c, 0x25});  // mov %fs:row, %rcx
+  out.word(static_cast<std::int32_t>(row));
+  out.bytes({0x48, 0x8b, 0x05});  // mov column(%rip), %rax
+  rip_relative(out, column_offset);
+  const auto branch = out.offset();
+  out.bytes({0xe3, 0});                    // jrcxz: no flag is read
+  out.bytes({0x48, 0xff, 0x04, 0x08});     // incq (%rax, %rcx): one instruction, so that no signal comes in between
+  layout.entry_return = out.offset();
+  restore();
+  layout.after = out.offset();
+  out.jump(next);
+  out.patch(branch + 1U, static_cast<std::uint8_t>(out.offset() - branch - 2U));
+  restore();
+  out.jump(otherwise);
+  out.skip_to(column_offset);
+  out.word(reinterpret_cast<std::uint64_t>(column));
+  return layout;
+}
+
 void write_hop(std::uintptr_t hop, std::uintptr_t target, std::span<std::uint8_t, hop_length> code) noexcept {
   std::fill(code.begin(), code.end(), breakpoint[0]);
   code_writer out{code, hop};

@@ -29,6 +29,9 @@ inline std::uintptr_t thread_base() noexcept {
   return base;
 }
 
+/// The time-stamp counter.
+inline std::uint64_t ticks() noexcept { return __builtin_ia32_rdtsc(); }
+
 /// A raw system call: no errno, no cancellation point, nothing of libc, so a probe on libc never sees it.
 /// Returns the kernel's answer, negative errno included. (System V ABI, A.2.1)
 inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,

@@ -1,7 +1,9 @@
 // Many changes in one patching pass, many removals in one grace period.
 #pragma once
 
+#include <libprobe/counter.hpp>
 #include <libprobe/jprobe.hpp>
+#include <libprobe/latency.hpp>
 #include <libprobe/probe.hpp>
 #include <libprobe/replacement.hpp>
 #include <libprobe/retprobe.hpp>
@@ -35,10 +37,14 @@ class batch {
   batch& add(jprobe& p) { return collect(added_, &p); }
   batch& add(retprobe& p) { return collect(added_, &p); }
   batch& add(replacement& p) { return collect(added_, &p); }
+  batch& add(counter& p) { return collect(added_, &p); }
+  batch& add(latency& p) { return collect(added_, &p); }
   batch& remove(probe& p) { return collect(removed_, &p); }
   batch& remove(jprobe& p) { return collect(removed_, &p); }
   batch& remove(retprobe& p) { return collect(removed_, &p); }
   batch& remove(replacement& p) { return collect(removed_, &p); }
+  batch& remove(counter& p) { return collect(removed_, &p); }
+  batch& remove(latency& p) { return collect(removed_, &p); }
 
   /// Removes all that is to be removed and adds all that is to be added: the additions all or nothing, in one
   /// patching pass. If they are refused the error is returned, and the removals still hold. Then
@@ -46,7 +52,7 @@ class batch {
   std::error_code commit() noexcept;
 
  private:
-  using any_kind = std::variant<probe*, jprobe*, retprobe*, replacement*>;
+  using any_kind = std::variant<probe*, jprobe*, retprobe*, replacement*, counter*, latency*>;
 
   batch& collect(std::vector<any_kind>& into, any_kind what) {
     into.push_back(what);

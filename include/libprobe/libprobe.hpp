@@ -2,9 +2,11 @@
 #pragma once
 
 #include <libprobe/batch.hpp>
+#include <libprobe/counter.hpp>
 #include <libprobe/error.hpp>
 #include <libprobe/functions.hpp>
 #include <libprobe/jprobe.hpp>
+#include <libprobe/latency.hpp>
 #include <libprobe/listing.hpp>
 #include <libprobe/location.hpp>
 #include <libprobe/probe.hpp>

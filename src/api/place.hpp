@@ -15,7 +15,9 @@
 
 namespace libprobe {
 
+struct counter;
 struct jprobe;
+struct latency;
 struct replacement;
 struct retprobe;
 
@@ -57,6 +59,7 @@ template <class A, class Probe>
 A& fill(A& a, Probe& p, char kind, bool (*release)(site::attachment&) noexcept) {
   a.column = control::take_column();
   a.hits.begin(p.state_.hits, a.column.get());
+  a.counts_of_user = &p.state_.counts;
   a.missed = &p.state_.missed;
   a.disabled = any(p.flags & probe_flags::disabled);
   a.resting = a.disabled;
@@ -81,6 +84,8 @@ result<wish> wish_for(probe& p);
 result<wish> wish_for(jprobe& p);
 result<wish> wish_for(retprobe& p);
 result<wish> wish_for(replacement& r);
+result<wish> wish_for(counter& c);
+result<wish> wish_for(latency& l);
 
 /// register_KINDs().
 template <class Probe>

@@ -4,8 +4,7 @@
 #include <new>
 #include <thread>
 
-#include "api/place.hpp"
-#include "api/retprobe_hooks.hpp"
+#include "api/retprobe.hpp"
 
 namespace libprobe {
 
@@ -51,17 +50,25 @@ result<api::wish> api::wish_for(retprobe& p) {
   a->entry_handler = p.entry_handler;
   a->return_handler = p.handler;
   a->unwind_handler = p.unwind_handler;
-  a->before = api::retprobe_before;
-  if (p.handler != nullptr) a->returned = api::retprobe_returned;
-  if (p.unwind_handler != nullptr) a->abandoned = api::retprobe_abandoned;
-  a->reserve(p.maxactive != 0 ? p.maxactive : default_maxactive(), p.data_size);
+  api::reserve_instances(*a, p.maxactive, p.data_size);
+  api::follow_calls(*a, wish);
   a->vectors = api::vectors_of(p.flags, p.entry_handler);
   a->return_vectors = api::vectors_of(p.flags, p.handler);
   wish.need.no_jump = any(p.flags & probe_flags::no_jump);
+  return wish;
+}
+
+void api::reserve_instances(retprobe_attachment& a, std::size_t maxactive, std::size_t data_size) {
+  a.reserve(maxactive != 0 ? maxactive : default_maxactive(), data_size);
+}
+
+void api::follow_calls(retprobe_attachment& a, wish& wish) {
+  a.before = api::retprobe_before;
+  if (a.return_handler != nullptr) a.returned = api::retprobe_returned;
+  if (a.unwind_handler != nullptr) a.abandoned = api::retprobe_abandoned;
   wish.need.code = true;
   wish.need.entry = true;
   wish.need.follow = true;
-  return wish;
 }
 
 std::error_code register_retprobes(std::span<retprobe* const> probes) noexcept {

@@ -19,7 +19,7 @@ using method = arch::displaced::method;
 /// The site as it is cannot do what is asked for. (Branches are emulated in any case.)
 bool must_replan(const site::site& at, const request& r) noexcept {
   const bool step = r.step && at.plan.how != method::step && !arch::is_branch(at.plan);
-  const bool jump = at.jump != nullptr && (r.no_jump || (r.after && !at.after_by_detour));
+  const bool jump = at.jump != nullptr && (r.no_jump || at.counts || (r.after && !at.after_by_detour));
   return step || (r.code && at.code == nullptr) || jump;
 }
 
@@ -29,6 +29,7 @@ void add_known_wants(const site::site& at, request& whole) noexcept {
   whole.code = whole.code || at.code != nullptr;
   whole.after = whole.after || at.after_by_detour;
   whole.no_jump = whole.no_jump || (at.jump == nullptr && at.why_trap == nullptr);
+  whole.count = false;
 }
 
 result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code,
@@ -73,6 +74,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   for (std::size_t i = 0; i < requests.size();) {
     request whole = requests[i];
     auto last = i;
+    if (last + 1 < requests.size() && requests[last + 1].address == whole.address) whole.count = false;
     for (; last < requests.size() && requests[last].address == whole.address; ++last) {
       whole.step = whole.step || requests[last].step;
       whole.code = whole.code || requests[last].code;
@@ -96,8 +98,8 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       auto made = plan_site(whole.address, whole.step, whole.code, functions_, slots_, detail);
       if (!made) return made.error();
       placed.fresh.push_back(std::move(*made));
-      placed.after.push_back(whole.after);
-      placed.no_jump.push_back(whole.no_jump || whole.step);
+      placed.wanted.push_back({{whole.after, whole.count, whole.count && functions_.is_entry(whole.address)},
+                               whole.no_jump || whole.step});
     }
     i = last;
   }
@@ -145,11 +147,11 @@ void registry::plan_jumps(placement& placed) {
       site::site* before = site::sites.find(at.address - back);
       if (before != nullptr && !before->yields && covers(*before, at.address)) placed.yielding.push_back(before);
     }
-    if (placed.no_jump[i]) continue;
+    if (placed.wanted[i].no_jump) continue;
     auto taken = taken_behind(at.address);
     for (auto n = i + 1; n < placed.fresh.size() && placed.fresh[n]->address < at.address + nearest; ++n)
       taken |= 1U << (placed.fresh[n]->address - at.address);
-    jumps_.plan(at, taken, placed.after[i]);
+    jumps_.plan(at, taken, placed.wanted[i]);
   }
   // Those that are planned anew, too: their jumps may change.
   for (const auto& made : placed.fresh) {
@@ -202,6 +204,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
   for (auto& r : requests) {
     site::site* at = site::sites.find(r.address);
     r.what->where = at;
+    if (at->counts) r.what->count_in(at->through->column);
     if (at->through != nullptr) {  // before the hooks can be found
       auto wanted = arch::vector_use::of(at->through->vectors.load(std::memory_order_relaxed));
       wanted.add(r.what->vectors);

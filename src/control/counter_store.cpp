@@ -32,7 +32,7 @@ counter_column take_column() noexcept {
     if (free.empty()) {
       static std::size_t made = 0;
       free.reserve(made + site::counter::columns);
-      void* const block = os::map_zeros(epoch::most_rows() * site::counter::row_bytes);
+      void* const block = os::map_zeros(epoch::most_rows() * epoch::row_bytes);
       if (block == nullptr) return {nullptr, nullptr};
       made += site::counter::columns;
       for (std::size_t i = site::counter::columns; i-- > 0;)

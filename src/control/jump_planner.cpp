@@ -1,5 +1,8 @@
 #include "control/jump_planner.hpp"
 
+#include "control/counter_store.hpp"
+#include "epoch/epoch.hpp"
+
 #include <algorithm>
 #include <array>
 
@@ -23,12 +26,13 @@ struct jump_planner::chain {
   site::detour* about = nullptr;
   std::uintptr_t detour = 0;
   std::array<std::uintptr_t, arch::most_members> copies{};
-  std::array<const site::slot*, arch::most_members + 2> code{};
+  std::array<const site::slot*, arch::most_members + 3> code{};
+  bool counts = false;
 };
 
 /// From the last copy to the first, since each goes on in the next.
 bool jump_planner::link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
-                        bool after, chain& made) {
+                        const wants& of, chain& made) {
   std::array<arch::displaced, arch::most_members> plans;
   std::array<std::uintptr_t, arch::most_members> addresses{};
   auto address = at.address;
@@ -44,7 +48,7 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
   auto next = address;
   std::size_t used = 0;
   for (std::size_t i = shape.members; i-- > 0;) {
-    if (i == 0 && after && !arch::is_branch(plans[0])) {
+    if (i == 0 && of.after && !arch::is_branch(plans[0])) {
       const auto behind = slots_.get(slot_kind::after, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
         return arch::emit_detour(made.about, plans[0].length, slot, next, code);
       });
@@ -66,8 +70,19 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
     return arch::emit_detour(made.about, 0, slot, next, code);
   });
   if (!front) return false;
-  made.code[used] = front->slot;
+  made.code[used++] = front->slot;
   made.detour = front->code;
+  if (!of.count) return true;
+  if (made.about->column == nullptr) made.about->column = take_column().release();
+  if (made.about->column == nullptr) return true;  // threads share a counter
+  const auto row = static_cast<std::intptr_t>(reinterpret_cast<std::uintptr_t>(&epoch::row_of_thread) - arch::thread_base());
+  const auto counting = slots_.get(slot_kind::count, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+    return arch::emit_count(made.about->column, row, of.at_entry, front->code, slot, next, code);
+  });
+  if (!counting) return false;
+  made.code[used] = counting->slot;
+  made.detour = counting->code;
+  made.counts = true;
   return true;
 }
 
@@ -81,10 +96,10 @@ void jump_planner::add_landings(std::uintptr_t address, const arch::jump_shape& 
 }
 
 bool jump_planner::try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
-                             bool after, bool may_grow) {
+                             const wants& of, bool may_grow) {
   chain made;
   // Where the displaced instruction leaves room for the whole jump, that leads to the detour itself if it can.
-  if (shape.how == arch::tactic::over_long && !link(at, ground, shape, after, made)) return false;
+  if (shape.how == arch::tactic::over_long && !link(at, ground, shape, of, made)) return false;
   const auto reaches = [&](std::uintptr_t target) {
     const auto distance = static_cast<std::int64_t>(target - jump_end(at.address, shape));
     return distance == static_cast<std::int32_t>(distance);
@@ -92,11 +107,11 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
   std::uintptr_t target = made.detour;
   if (target == 0 || !reaches(target)) {
     const auto hop = hops_.place(shape, at.address, may_grow);
-    if (hop && made.detour == 0 && !link(at, ground, shape, after, made)) {
+    if (hop && made.detour == 0 && !link(at, ground, shape, of, made)) {
       hops_.take_back(*hop);
       return false;
     }
-    if (made.detour == 0 && !link(at, ground, shape, after, made)) return false;
+    if (made.detour == 0 && !link(at, ground, shape, of, made)) return false;
     if (const auto known = hops_.known(shape, at.address, made.detour)) {
       if (hop) hops_.take_back(*hop);
       target = *known;
@@ -121,11 +136,12 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
   at.jump = std::move(text);
   at.through = made.about;
   at.first_copy = made.copies[0];
-  at.after_by_detour = after;
+  at.after_by_detour = of.after;
+  at.counts = made.counts;
   return true;
 }
 
-void jump_planner::plan(site::site& at, std::uint32_t taken, bool after) {
+void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
   function_text::ground here;
   at.why_trap = "no function is known there";
   if (!functions_.ground_at(at.address, here)) return;
@@ -138,7 +154,7 @@ void jump_planner::plan(site::site& at, std::uint32_t taken, bool after) {
   // First whatever needs no further page: shapes differ more in memory than in speed.
   for (const bool may_grow : {false, true}) {
     for (std::size_t i = 0; i < count; ++i) {
-      if (!try_shape(at, here, shapes[i], after, may_grow)) continue;
+      if (!try_shape(at, here, shapes[i], of, may_grow)) continue;
       at.why_trap = nullptr;
       return;
     }

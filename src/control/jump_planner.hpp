@@ -20,7 +20,11 @@ class jump_planner {
 
   /// Gives a planned site its jump, or says in why_trap why it has none. `taken`: bit n: another probed address lies n
   /// bytes behind the site's. `after`: some handler runs behind the displaced instruction.
-  void plan(site::site& at, std::uint32_t taken, bool after);
+  /// `count`: nobody wants more than a count.
+  struct wants {
+    bool after = false, count = false, at_entry = false;
+  };
+  void plan(site::site& at, std::uint32_t taken, const wants& of);
 
   /// Where threads that come to an inner boundary of the site's window go on. Before the window is written, and after it
   /// is restored.
@@ -30,9 +34,9 @@ class jump_planner {
 
  private:
   struct chain;
-  bool try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape, bool after,
+  bool try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape, const wants& of,
                  bool may_grow);
-  bool link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape, bool after,
+  bool link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape, const wants& of,
             chain& made);
   void add_landings(std::uintptr_t address, const arch::jump_shape& shape);
 

@@ -14,6 +14,7 @@
 #include "control/slot_store.hpp"
 #include "control/text_pass.hpp"
 #include "site/site.hpp"
+#include "site/thread.hpp"
 
 namespace libprobe::control {
 
@@ -28,6 +29,7 @@ struct request {
   bool follow = false;  // its return address will be changed
   bool after = false;   // some of its hooks run behind the displaced instruction
   bool no_jump = false;
+  bool count = false;  // it wants no more than a count
 };
 
 /// What list_probes() shows, gathered under the lock.
@@ -62,6 +64,15 @@ class registry : private window_observer {
   errc set_disabled(std::atomic<void*>& handle, bool disabled) noexcept;
   /// True if the handle's attachment is placed and not queued for removal.
   bool is_registered(const std::atomic<void*>& handle) noexcept;
+
+  /// Visits the handle's attachment, if it is placed and not queued for removal.
+  template <class F>
+  void with_attachment(const std::atomic<void*>& handle, F&& visit) noexcept {
+    const site::quiet no_handlers;
+    const std::lock_guard guard{lock_};
+    const auto* a = static_cast<const site::attachment*>(handle.load(std::memory_order_acquire));
+    if (a != nullptr && !a->removed) visit(*a);
+  }
 
   std::vector<entry> list();
 
@@ -99,7 +110,10 @@ class registry : private window_observer {
   /// A registration's sites: new ones (or known ones planned anew), and those whose jump is in the way.
   struct placement {
     std::vector<std::unique_ptr<site::site>> fresh;
-    std::vector<bool> after, no_jump;  // of each fresh one: what its probes want
+    struct wants : jump_planner::wants {
+      bool no_jump = false;
+    };
+    std::vector<wants> wanted;  // of each fresh one
     std::vector<site::site*> yielding;
   };
   errc plan(std::span<request> requests, placement& placed, std::string& detail);

@@ -21,6 +21,7 @@ enum class slot_kind : std::uint8_t {
   linked,   // a copy that goes on elsewhere: behind it in a jump's detour comes another one
   before,   // calls the handlers, then goes on in a copy
   after,    // the same, behind a copy
+  count,    // counts, and calls nobody
 };
 
 /// Slots for one registration: made in planning, written together, and given back if the registration fails.
@@ -81,7 +82,7 @@ class slot_store {
   std::size_t next_attempt_ = 0;
   std::size_t bound_ = idle_bound;
   // By kind, then by address of the displaced instruction.
-  static constexpr std::size_t kinds = 5;
+  static constexpr std::size_t kinds = 6;
   site::table<const site::slot> known_[kinds];
   std::vector<fresh_slot> fresh_;
 };

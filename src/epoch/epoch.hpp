@@ -26,7 +26,6 @@ namespace detail {
 extern constinit std::atomic<std::uint64_t> current;
 extern constinit std::atomic<std::uint64_t> unrecorded;  // sections of threads that found no free record
 extern constinit std::atomic<bool> readers_pay;          // no asymmetric barrier: full barriers on entry
-extern constinit reader records[];
 extern __thread reader* self __attribute__((tls_model("initial-exec")));
 reader* claim() noexcept;
 }  // namespace detail
@@ -84,11 +83,10 @@ class section {
 /// The number of the calling thread, inside a section: without a system call where the thread has a record.
 int thread_number() noexcept;
 
-/// Which of the rows [0, rows()) is the calling thread's alone. no_row: none is. Inside a section.
-inline constexpr std::size_t no_row = ~std::size_t{0};
-inline std::size_t row_of_thread() noexcept {
-  return detail::self != nullptr ? static_cast<std::size_t>(detail::self - detail::records) : no_row;
-}
+/// Of a table with a row for each thread: where the calling thread's own begins; 0: it has none, since it was never in a
+/// section, or there are too many threads. The first row is nobody's.
+inline constexpr std::size_t row_bytes = 4096;
+extern __thread std::uint64_t row_of_thread __attribute__((tls_model("initial-exec")));
 /// How many rows there can be, and how many have ever been in use.
 std::size_t most_rows() noexcept;
 std::size_t rows() noexcept;

@@ -69,6 +69,7 @@ reader* claim() noexcept {
     return self;
   }
   self = mine;
+  row_of_thread = mine == nullptr ? 0 : (static_cast<std::size_t>(mine - records) + 1) * row_bytes;
   return mine;
 }
 
@@ -76,11 +77,13 @@ reader* claim() noexcept {
 
 namespace libprobe::epoch {
 
-std::size_t most_rows() noexcept { return detail::record_count; }
+__thread std::uint64_t row_of_thread __attribute__((tls_model("initial-exec"))) = 0;
+
+std::size_t most_rows() noexcept { return detail::record_count + 1; }
 
 std::size_t rows() noexcept {
-  const auto used = detail::records_used.load(std::memory_order_acquire);
-  return used < detail::record_count ? used : detail::record_count;
+  const auto used = detail::records_used.load(std::memory_order_acquire) + 1;
+  return used < most_rows() ? used : most_rows();
 }
 
 int thread_number() noexcept {

@@ -10,7 +10,10 @@ void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, 
 
 bool run_before(const site::site& at, site::hit& hit) noexcept {
   if (site::self.busy()) {
-    at.for_each_active([](site::attachment& a) { count(*a.missed); });
+    at.for_each_active([](site::attachment& a) {
+      if (a.counts) return a.hits.add(1);
+      count(*a.missed);
+    });
     return false;
   }
   const in_handler guard;

@@ -9,4 +9,6 @@ void* map_zeros(std::size_t size) noexcept {
   return at != MAP_FAILED ? at : nullptr;
 }
 
+void clear_zeros(void* from, std::size_t size) noexcept { madvise(from, size, MADV_DONTNEED); }
+
 }  // namespace libprobe::os

@@ -11,6 +11,11 @@ std::uint64_t sum_of_column(const std::uint64_t* column) noexcept {
   return sum;
 }
 
+void counter::move_to(std::uint64_t* column) noexcept {
+  column_ = column;
+  shared_->store(0 - sum_of_column(column), std::memory_order_relaxed);
+}
+
 std::uint64_t counter::total() const noexcept {
   const auto shared = shared_->load(std::memory_order_relaxed);
   return column_ != nullptr ? shared + sum_of_column(column_) : shared;

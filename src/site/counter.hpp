@@ -15,8 +15,7 @@ namespace libprobe::site {
 
 class counter {
  public:
-  static constexpr std::size_t row_bytes = 4096;
-  static constexpr std::size_t columns = row_bytes / sizeof(std::uint64_t);
+  static constexpr std::size_t columns = epoch::row_bytes / sizeof(std::uint64_t);
 
   counter() = default;
   counter(const counter&) = delete;
@@ -28,14 +27,17 @@ class counter {
     shared_ = &shared;
     column_ = column;
   }
+  /// Control, before anything was counted.
+  void move_to(std::uint64_t* column) noexcept;
+
   /// Signal-safe.
   [[nodiscard]] std::uint64_t total() const noexcept;
 
   /// Inside a section, in any context.
   void add(std::int64_t more) noexcept {
-    const auto row = epoch::row_of_thread();
-    if (column_ != nullptr && row != epoch::no_row) {
-      arch::add_own(*reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(column_) + row * row_bytes), more);
+    const auto row = epoch::row_of_thread;
+    if (column_ != nullptr && row != 0) {
+      arch::add_own(*reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(column_) + row), more);
     } else {
       shared_->fetch_add(static_cast<std::uint64_t>(more), std::memory_order_relaxed);
     }

@@ -29,7 +29,7 @@ struct jump_text {
   std::array<std::uint8_t, arch::longest_window> original{};
   std::array<std::uint8_t, arch::longest_window> jump{};
   std::array<std::uintptr_t, arch::longest_window> copies{};  // of the instruction at an inner boundary
-  std::array<const slot*, arch::most_members + 2> code{};     // all that it may run
+  std::array<const slot*, arch::most_members + 3> code{};     // all that it may run
 };
 
 /// What the code of a detour refers to: one for each address that ever had one. It lives as long as that code.
@@ -37,6 +37,7 @@ struct detour {
   std::uintptr_t address = 0;             // read by detour.S
   std::atomic<std::uint32_t> vectors{0};  // what the handlers may do (arch::vector_use): read by detour.S
   std::atomic<site*> at{nullptr};         // null: nothing is registered there. Read inside a section
+  std::uint64_t* column = nullptr;        // what its counting code counts in; for good, as the code
 };
 static_assert(offsetof(detour, address) == 0 && offsetof(detour, vectors) == 8);
 

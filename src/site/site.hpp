@@ -58,7 +58,9 @@ struct attachment {
   arch::vector_use vectors;                // what its hooks may do to the extended state
   std::atomic<std::uint32_t> running{0};   // users that a commit waits for, beyond the grace period
   std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column{nullptr, nullptr};  // what `hits` counts in
+  bool counts = false;  // that is all it does: no hooks, so that it counts in handlers too
   // control only:
+  std::atomic<const std::uint64_t*>* counts_of_user = nullptr;  // where the user's object knows the column
   bool disabled = false;
   char kind = 'k';
   std::atomic<site*> where{nullptr};
@@ -66,6 +68,12 @@ struct attachment {
   /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;
+
+  /// Before anything was counted: counts in another column, which it shares with the code of a detour.
+  void count_in(std::uint64_t* other) noexcept {
+    hits.move_to(other);
+    counts_of_user->store(other, std::memory_order_release);
+  }
 };
 
 /// Published in the table; freed a grace period after it was taken out.
@@ -76,6 +84,7 @@ struct site {
   const slot* code = nullptr;
   std::atomic<attachment*> only{nullptr};  // all that is registered, if that is one attachment with a pre_handler
   std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
+  bool counts = false;           // its detour counts for the only attachment, and calls nobody
   bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};
   // control only:

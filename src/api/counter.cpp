@@ -1,0 +1,46 @@
+// The counter: an attachment without hooks.
+#include <libprobe/batch.hpp>
+#include <libprobe/counter.hpp>
+
+#include "api/place.hpp"
+
+namespace libprobe {
+
+namespace {
+
+bool release(site::attachment& a) noexcept {
+  if (a.owner != nullptr) api::forget(static_cast<counter*>(a.owner)->state_, a);
+  delete &a;
+  return true;
+}
+
+}  // namespace
+
+result<api::wish> api::wish_for(counter& c) {
+  auto* a = new site::attachment;
+  api::wish wish{&c.at, &c.state_, api::attachment_ptr{a}, {}};
+  api::fill(*a, c, 'k', release);
+  a->counts = true;
+  wish.need.count = true;
+  wish.need.no_jump = any(c.flags & probe_flags::no_jump);
+  return wish;
+}
+
+std::error_code register_counters(std::span<counter* const> counters) noexcept { return api::register_all(counters); }
+std::error_code register_counter(counter& c) noexcept {
+  counter* const one[] = {&c};
+  return register_counters(one);
+}
+void unregister_counter_fast(counter& c) noexcept { api::detach(c.state_); }
+void unregister_counter(counter& c) noexcept {
+  unregister_counter_fast(c);
+  commit_probes();
+}
+void unregister_counters(std::span<counter* const> counters) noexcept {
+  for (auto* c : counters) unregister_counter_fast(*c);
+  commit_probes();
+}
+std::error_code enable_counter(counter& c) noexcept { return api::set_disabled(c.state_, false); }
+std::error_code disable_counter(counter& c) noexcept { return api::set_disabled(c.state_, true); }
+
+}  // namespace libprobe
