@@ -45,10 +45,15 @@ result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uin
 /// Where a branch with a relative operand leads; nothing for any other instruction.
 std::optional<std::uintptr_t> branch_target(const instruction& what, std::uintptr_t address) noexcept;
 
-/// Writes the code that a jump leads to: it calls the handlers and goes on at `next`. `about` (a site::detour)
-/// comes to libprobe_on_detour(); or to libprobe_on_detour_after(), where `passed` bytes of the original have run.
-/// Fills one slot_unit. Pure, as emit().
-result<slot_layout> emit_detour(const void* about, std::uint8_t passed, std::uintptr_t slot,
+/// Code that a jump leads to. It calls a routine in src/hit, with `about` (a site::detour), and when that returns 0
+enum class detour_end : std::uint8_t {
+  goes_on,  // at `next`, after libprobe_on_detour() or libprobe_on_detour_after()
+  follows,  // at the address in the thread's variable `next` bytes from its base, the return address popped, after
+            // libprobe_on_detour_follow()
+  returns,  // from the function, after libprobe_on_detour_replace()
+};
+/// Writes it. `passed`: how many bytes of the original have run. Fills one slot_unit. Pure, as emit().
+result<slot_layout> emit_detour(const void* about, std::uint8_t passed, detour_end end, std::uintptr_t slot,
                                 std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
 
 /// Writes the code of a detour that calls nobody: it counts in the thread's row of a table (see site/counter.hpp), whose
@@ -124,6 +129,8 @@ void save_return(std::uintptr_t sp, std::size_t number) noexcept;
 /// A function that is about to begin at regs.ip() will return to the slot: it is called from there, so that
 /// the return-stack buffer, and a shadow stack, see a matching pair. Signal-safe.
 void call_from_slot(registers& regs, std::size_t number) noexcept;
+/// The same for a function whose code goes on at `body`, by a detour that `follows`: the address for its variable.
+std::uintptr_t call_from_detour(std::uintptr_t sp, std::uintptr_t body, std::size_t number) noexcept;
 /// The same without a call of our own, where the function has begun already and its return address lies at
 /// `sp`.
 void hijack_return(std::uintptr_t sp, std::size_t number) noexcept;
@@ -153,6 +160,9 @@ vector_use vectors_used_by(std::uintptr_t function) noexcept;
 /// Learns how much extended state the CPU has. Before anything of this part is used.
 void prepare_ordinary() noexcept;
 
+/// As call_in_place(), where the vector registers are still the program's own; but the function has not been left.
+void call_live(const void* entry, registers& regs, std::size_t stack_bytes, result_registers result);
+
 /// True if resuming by hand restores all that sigreturn would.
 bool can_resume(const ucontext_t& context) noexcept;
 
@@ -177,6 +187,8 @@ void libprobe_throw_on();
 /// `saved` says what was (a vector_use).
 int libprobe_on_detour(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
 int libprobe_on_detour_after(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
+int libprobe_on_detour_follow(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
+int libprobe_on_detour_replace(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
 /// A followed call has returned; regs.ip() is where it goes on.
 void libprobe_on_return(libprobe::registers* regs, std::size_t number, void* vectors, std::uint32_t saved);
 }

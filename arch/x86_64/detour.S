@@ -28,7 +28,8 @@
 #define FLAG_TF 0x100
 #define UNUSUAL_FLAGS 0x44400       /* DF, NT and AC */
 
-        .hidden libprobe_on_detour, libprobe_on_detour_after, libprobe_on_return
+        .hidden libprobe_on_detour, libprobe_on_detour_after, libprobe_on_detour_follow, libprobe_on_detour_replace
+        .hidden libprobe_on_return
         .hidden libprobe_vector_width   // 0: xmm, 1: ymm, 2: zmm
 
         .text
@@ -158,6 +159,8 @@ libprobe_run_saving:
         jz      1f
         stmxcsr MXCSR_(%rbx)
 1:      movzbl  %cl, %eax
+        testl   %eax, %eax
+        jz      4f
         cmpl    $LOW_FILE, %eax
         jb      3f
         cmpl    $EVERYTHING, %eax
@@ -189,7 +192,9 @@ libprobe_run_saving:
         cmpl    %eax, MXCSR_NOW_(%rbx)
         je      5f
         ldmxcsr MXCSR_(%rbx)
-5:      cmpb    $LOW_FILE, %r12b
+5:      testb   %r12b, %r12b
+        jz      10f
+        cmpb    $LOW_FILE, %r12b
         jb      7f
         cmpb    $EVERY_FILE, %r12b
         jb      6f
@@ -202,6 +207,8 @@ libprobe_run_saving:
         jmp     11f
 7:      movq    XMM_(%rbx), %rax
         low_halves load_xmm
+10:     cmpq    $0, XMM_(%rbx)           // a handler may have asked for them
+        jne     6b
 11:     movl    %ecx, %eax
         movq    %rbp, %rsp
         popq    %rbp
@@ -263,7 +270,7 @@ libprobe_load_vectors:
 
 // A detour's handlers. Those that throw cannot be carried through the middle of a function; but those in ordinary context,
 // at a function's entry, can: they have unwind data of their own.
-.macro detour name, handler
+.macro detour name, handler, personality=libprobe_entry_personality
         .p2align 6
         .globl \name
         .hidden \name
@@ -358,7 +365,7 @@ libprobe_load_vectors:
         .cfi_endproc
 
         .cfi_startproc
-        .cfi_personality 0x9b, DW.ref.libprobe_entry_personality
+        .cfi_personality 0x9b, DW.ref.\personality
         frame_cfi FRAME + 8             // the caller's, where the function begins
 \name\()_ordinary:
         call    libprobe_run_saving
@@ -369,6 +376,8 @@ libprobe_load_vectors:
 
         detour libprobe_detour_before, libprobe_on_detour
         detour libprobe_detour_after, libprobe_on_detour_after
+        detour libprobe_detour_follow, libprobe_on_detour_follow
+        detour libprobe_detour_replace, libprobe_on_detour_replace, libprobe_replacement_personality
 
 // Where the return slots go: a followed call has returned. On the stack: the slot's number, then the true return address.
 // Everything but what `libprobe_on_return` changes is as the function left it. (Behind a return nothing is in use below
@@ -431,6 +440,78 @@ libprobe_return_entry:
         jmp     8b
         .cfi_endproc
         .size libprobe_return_entry, .-libprobe_return_entry
+
+// live_result libprobe_call_live(const void* entry, const registers* regs, size_t stack_words): calls `entry` as the program
+// would have, with a copy of the argument area; the vector registers are as they are.
+        .p2align 4
+        .globl libprobe_call_live
+        .hidden libprobe_call_live
+        .type libprobe_call_live, @function
+libprobe_call_live:
+        .cfi_startproc
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbp, 0
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register %rbp
+        movq    %rdi, %r11
+        movq    %rsi, %rax
+        testq   %rdx, %rdx
+        jz      2f
+        // Equally aligned as what it is a copy of.
+        movq    RSP_(%rax), %rcx
+        leaq    8(%rcx,%rdx,8), %rcx    // the end of the area
+        movq    %rsp, %rsi
+        subq    %rcx, %rsi
+        andq    $63, %rsi
+        subq    %rsi, %rsp
+1:      pushq   -8(%rcx)
+        leaq    -8(%rcx), %rcx
+        decq    %rdx
+        jnz     1b
+        jmp     3f
+2:      andq    $-16, %rsp
+3:      movq    RDI_(%rax), %rdi
+        movq    RSI_(%rax), %rsi
+        movq    RDX_(%rax), %rdx
+        movq    RCX_(%rax), %rcx
+        movq    R8_(%rax), %r8
+        movq    R9_(%rax), %r9
+        movq    R10_(%rax), %r10
+        movq    RAX_(%rax), %rax        // al: the number of vector arguments of a variadic call
+        call    *%r11
+        leave
+        .cfi_def_cfa %rsp, 8
+        ret
+        .cfi_endproc
+        .size libprobe_call_live, .-libprobe_call_live
+
+// void libprobe_keep_result(registers* regs, unsigned result): vector registers 0 (bit 2) and 1 (bit 3) shall stay as they
+// are now, though all will be loaded again.
+        .p2align 4
+        .globl libprobe_keep_result
+        .hidden libprobe_keep_result
+        .type libprobe_keep_result, @function
+libprobe_keep_result:
+        .cfi_startproc
+        movq    XMM_(%rdi), %rax
+        movl    libprobe_vector_width(%rip), %ecx
+        .irp    n, 0, 1
+        testl   $(4 << \n), %esi
+        jz      3f
+        cmpl    $1, %ecx
+        jb      1f
+        ja      2f
+        vmovaps %ymm\n, 64*\n(%rax)
+        jmp     3f
+1:      movaps  %xmm\n, 64*\n(%rax)
+        jmp     3f
+2:      vmovaps %zmm\n, 64*\n(%rax)
+3:
+        .endr
+        ret
+        .cfi_endproc
+        .size libprobe_keep_result, .-libprobe_keep_result
 
         .bss
         .p2align 6

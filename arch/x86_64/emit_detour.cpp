@@ -9,6 +9,8 @@ extern "C" {
 // In detour.S.
 void libprobe_detour_before();
 void libprobe_detour_after();
+void libprobe_detour_follow();
+void libprobe_detour_replace();
 }
 
 namespace libprobe::arch {
@@ -19,14 +21,27 @@ namespace {
 constexpr std::size_t about_offset = slot_unit - 16;
 constexpr std::size_t entry_offset = slot_unit - 8;
 
+using entry_code = void (*)();
+
+entry_code entry_of(std::uint8_t passed, detour_end end) noexcept {
+  switch (end) {
+    case detour_end::follows:
+      return libprobe_detour_follow;
+    case detour_end::returns:
+      return libprobe_detour_replace;
+    default:
+      return passed == 0 ? libprobe_detour_before : libprobe_detour_after;
+  }
+}
+
 void rip_relative(code_writer& out, std::size_t target) noexcept {
   out.word(static_cast<std::int32_t>(target - (out.offset() + sizeof(std::int32_t))));
 }
 
 }  // namespace
 
-result<slot_layout> emit_detour(const void* about, std::uint8_t passed, std::uintptr_t slot, std::uintptr_t next,
-                                std::span<std::uint8_t> code) noexcept {
+result<slot_layout> emit_detour(const void* about, std::uint8_t passed, detour_end end, std::uintptr_t slot,
+                                std::uintptr_t next, std::span<std::uint8_t> code) noexcept {
   slot_layout layout;
   layout.original_length = passed;
   std::fill(code.begin(), code.end(), breakpoint[0]);
@@ -38,12 +53,23 @@ result<slot_layout> emit_detour(const void* about, std::uint8_t passed, std::uin
   rip_relative(out, entry_offset);
   layout.entry_return = out.offset();
   out.bytes({0x48, 0x8d, 0xa4, 0x24});  // lea 136(%rsp), %rsp
-  out.word(std::uint32_t{RED_ZONE + 8});
+  out.word(std::uint32_t{RED_ZONE + 8} + (end == detour_end::follows ? 8U : 0U));
   layout.after = out.offset();
-  out.jump(next);
+  switch (end) {
+    case detour_end::goes_on:
+      out.jump(next);
+      break;
+    case detour_end::follows:
+      out.bytes({0x64, 0xff, 0x24, 0x25});  // jmp *%fs:next
+      out.word(static_cast<std::int32_t>(next));
+      break;
+    case detour_end::returns:
+      out.bytes({0xc3});
+      break;
+  }
   out.skip_to(about_offset);
   out.word(reinterpret_cast<std::uint64_t>(about));
-  out.word(reinterpret_cast<std::uint64_t>(passed == 0 ? &libprobe_detour_before : &libprobe_detour_after));
+  out.word(reinterpret_cast<std::uint64_t>(entry_of(passed, end)));
   return layout;
 }
 

@@ -17,6 +17,11 @@ void libprobe_replacement_entry();
 void libprobe_call(const void* entry, const libprobe::registers* regs, const void* vectors,
                    std::size_t stack_bytes, libprobe::arch::outcall* call);
 [[noreturn]] void libprobe_return_early(void* frame);
+struct live_result {
+  std::uint64_t rax, rdx;
+};
+live_result libprobe_call_live(const void* entry, const libprobe::registers* regs, std::size_t stack_words);
+void libprobe_keep_result(libprobe::registers* regs, unsigned result);
 
 // Read by the entry code. A mask of 0: the CPU has no XSAVE, and FXSAVE does.
 [[gnu::visibility("hidden")]] std::uint32_t libprobe_vector_mask = 0;
@@ -109,6 +114,12 @@ void call_from_slot(registers& regs, std::size_t number) noexcept {
   regs.rip = return_slot(number) - call_bytes;
 }
 
+std::uintptr_t call_from_detour(std::uintptr_t sp, std::uintptr_t body, std::size_t number) noexcept {
+  hijack_return(sp, number);  // the call will write the same once more; until then a signal may look
+  libprobe_call_targets[number] = body;
+  return return_slot(number) - call_bytes;
+}
+
 void hijack_return(std::uintptr_t sp, std::size_t number) noexcept {
   save_return(sp, number);
   word_at(sp) = return_slot(number);
@@ -162,6 +173,17 @@ void call_in_place(const void* entry, registers& regs, void* vectors, std::size_
   }
   if (regs.xstate_in_use_ != nullptr) *regs.xstate_in_use_ |= header[0] & changed;
   regs.leave_function();
+}
+
+void call_live(const void* entry, registers& regs, std::size_t stack_bytes, result_registers result) {
+  const auto area = regs.rsp + sizeof(std::uint64_t);
+  const auto words = stack_bytes == 0 ? 0 : readable(area, stack_bytes & ~std::size_t{7}) / sizeof(std::uint64_t);
+  const auto made = libprobe_call_live(entry, &regs, words);
+  const auto comes_in = [result](result_registers one) { return (result & one) != result_registers::none; };
+  if (regs.xmm_ != nullptr && comes_in(result_registers::first_vector | result_registers::second_vector))
+    libprobe_keep_result(&regs, static_cast<unsigned>(result));
+  if (comes_in(result_registers::first_integer)) regs.rax = made.rax;
+  if (comes_in(result_registers::second_integer)) regs.rdx = made.rdx;
 }
 
 void prepare_ordinary() noexcept {

@@ -14,12 +14,12 @@ namespace libprobe {
 
 /// Calls by duration, in ticks of the CPU's time-stamp counter (ticks_per_second()). Log-linear: every power of two in
 /// eight equal parts, so what quantile() tells is at most a sixteenth off.
-struct latency_histogram {
+struct latency_buckets {
   static constexpr unsigned part_bits = 3;
   static constexpr unsigned value_bits = 48;  // longer calls count as so long
-  static constexpr std::size_t buckets = std::size_t{value_bits - part_bits + 1} << part_bits;
+  static constexpr std::size_t count_of = std::size_t{value_bits - part_bits + 1} << part_bits;
 
-  std::array<std::uint64_t, buckets> calls{};
+  std::array<std::uint64_t, count_of> calls{};
   std::uint64_t total_ticks = 0;
 
   static constexpr std::size_t bucket_of(std::uint64_t ticks) noexcept {
@@ -60,7 +60,7 @@ std::error_code enable_latency(latency& l) noexcept;
 std::error_code disable_latency(latency& l) noexcept;
 
 /// What was measured so far; nothing when it is not registered. Any thread, not from a handler.
-latency_histogram histogram_of(const latency& l) noexcept;
+latency_buckets latencies_of(const latency& l) noexcept;
 /// Of the time-stamp counter; measured once, which takes some milliseconds. Any thread.
 double ticks_per_second() noexcept;
 

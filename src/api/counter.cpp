@@ -21,7 +21,7 @@ result<api::wish> api::wish_for(counter& c) {
   api::wish wish{&c.at, &c.state_, api::attachment_ptr{a}, {}};
   api::fill(*a, c, 'k', release);
   a->counts = true;
-  wish.need.count = true;
+  wish.need.purpose = site::purpose::count;
   wish.need.no_jump = any(c.flags & probe_flags::no_jump);
   return wish;
 }

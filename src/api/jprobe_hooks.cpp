@@ -34,6 +34,10 @@ void replacement_run(site::attachment& a, registers& regs, void* vectors) {
   arch::call_in_place(own(a).entry, regs, vectors, own(a).stack_bytes, own(a).result);
 }
 
+void replacement_run_live(site::attachment& a, registers& regs) {
+  arch::call_live(own(a).entry, regs, own(a).stack_bytes, own(a).result);
+}
+
 }  // namespace api
 
 void jprobe_return() noexcept { arch::return_early(site::self.jprobe->call); }

@@ -18,5 +18,6 @@ struct jprobe_attachment : site::attachment {
 site::step jprobe_before(site::attachment& a, site::hit& hit);
 site::step replacement_before(site::attachment& a, site::hit& hit);
 void replacement_run(site::attachment& a, registers& regs, void* vectors);
+void replacement_run_live(site::attachment& a, registers& regs);
 
 }  // namespace libprobe::api

@@ -18,7 +18,7 @@ namespace libprobe {
 
 namespace {
 
-static_assert((1 + latency_histogram::buckets) * sizeof(std::uint64_t) <= epoch::row_bytes);
+static_assert((1 + latency_buckets::count_of) * sizeof(std::uint64_t) <= epoch::row_bytes);
 
 /// Tables that no latency uses now. Never unmapped: a thread may be about to add to one.
 struct spare_tables {
@@ -97,8 +97,8 @@ void unregister_latencies(std::span<latency* const> all) noexcept {
 std::error_code enable_latency(latency& l) noexcept { return api::set_disabled(l.state_, false); }
 std::error_code disable_latency(latency& l) noexcept { return api::set_disabled(l.state_, true); }
 
-latency_histogram histogram_of(const latency& l) noexcept {
-  latency_histogram sum;
+latency_buckets latencies_of(const latency& l) noexcept {
+  latency_buckets sum;
   control::registry::instance().with_attachment(l.state_.attachment, [&sum](const site::attachment& base) {
     const auto* const table = static_cast<const api::latency_attachment&>(base).table;
     for (std::size_t row = 0; row < epoch::rows(); ++row) {
@@ -111,11 +111,11 @@ latency_histogram histogram_of(const latency& l) noexcept {
   return sum;
 }
 
-std::uint64_t latency_histogram::count() const noexcept {
+std::uint64_t latency_buckets::count() const noexcept {
   return std::accumulate(calls.begin(), calls.end(), std::uint64_t{0});
 }
 
-std::uint64_t latency_histogram::quantile(double q) const noexcept {
+std::uint64_t latency_buckets::quantile(double q) const noexcept {
   const auto all = count();
   if (all == 0) return 0;
   const auto wanted = static_cast<std::uint64_t>(std::clamp(q, 0.0, 1.0) * static_cast<double>(all - 1)) + 1;

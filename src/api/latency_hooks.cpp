@@ -16,7 +16,7 @@ void latency_return(retprobe_instance& call, registers& /*regs*/) {
   const auto& a = static_cast<const latency_attachment&>(site::pool_of(call));
   const auto row = epoch::row_of_thread;
   auto* const mine = reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(a.table) + row);
-  auto& bucket = mine[1 + latency_histogram::bucket_of(ticks)];
+  auto& bucket = mine[1 + latency_buckets::bucket_of(ticks)];
   if (row != 0) {
     arch::add_own(bucket, 1);
     arch::add_own(mine[0], static_cast<std::int64_t>(ticks));

@@ -29,6 +29,10 @@ result<api::wish> api::wish_for(replacement& r) {
   a->result = r.result;
   a->before = api::replacement_before;
   a->replace = api::replacement_run;
+  a->replace_live = api::replacement_run_live;
+  a->vectors = any(r.flags & probe_flags::standard_abi) ? arch::vector_use{} : api::vectors_of(r.flags, r.entry);
+  a->vectors.arithmetic = false;  // exception flags belong to the thread, as in any call
+  wish.need.purpose = site::purpose::replace;
   wish.need.no_jump = any(r.flags & probe_flags::no_jump);
   wish.need.code = true;
   wish.need.entry = true;

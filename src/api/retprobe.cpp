@@ -69,6 +69,7 @@ void api::follow_calls(retprobe_attachment& a, wish& wish) {
   wish.need.code = true;
   wish.need.entry = true;
   wish.need.follow = true;
+  wish.need.purpose = site::purpose::follow;
 }
 
 std::error_code register_retprobes(std::span<retprobe* const> probes) noexcept {

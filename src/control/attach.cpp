@@ -16,10 +16,16 @@ namespace {
 
 using method = arch::displaced::method;
 
+/// A detour that does one thing serves others that want the same, if it can do it for many.
+bool serves(site::purpose detour, site::purpose wanted) noexcept {
+  using enum site::purpose;
+  return detour == any || (detour == follow && wanted == follow);
+}
+
 /// The site as it is cannot do what is asked for. (Branches are emulated in any case.)
 bool must_replan(const site::site& at, const request& r) noexcept {
   const bool step = r.step && at.plan.how != method::step && !arch::is_branch(at.plan);
-  const bool jump = at.jump != nullptr && (r.no_jump || at.counts || (r.after && !at.after_by_detour));
+  const bool jump = at.jump != nullptr && (r.no_jump || !serves(at.detour_for, r.purpose) || (r.after && !at.after_by_detour));
   return step || (r.code && at.code == nullptr) || jump;
 }
 
@@ -29,7 +35,9 @@ void add_known_wants(const site::site& at, request& whole) noexcept {
   whole.code = whole.code || at.code != nullptr;
   whole.after = whole.after || at.after_by_detour;
   whole.no_jump = whole.no_jump || (at.jump == nullptr && at.why_trap == nullptr);
-  whole.count = false;
+  whole.purpose = at.detour_for == site::purpose::follow && whole.purpose == site::purpose::follow
+                      ? whole.purpose
+                      : site::purpose::any;
 }
 
 result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code,
@@ -74,7 +82,6 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   for (std::size_t i = 0; i < requests.size();) {
     request whole = requests[i];
     auto last = i;
-    if (last + 1 < requests.size() && requests[last + 1].address == whole.address) whole.count = false;
     for (; last < requests.size() && requests[last].address == whole.address; ++last) {
       whole.step = whole.step || requests[last].step;
       whole.code = whole.code || requests[last].code;
@@ -82,6 +89,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       whole.follow = whole.follow || requests[last].follow;
       whole.after = whole.after || requests[last].after;
       whole.no_jump = whole.no_jump || requests[last].no_jump;
+      if (last != i && !serves(whole.purpose, requests[last].purpose)) whole.purpose = site::purpose::any;
     }
     if (whole.entry && !functions_.is_entry(whole.address)) {
       detail = fmt::format("{:#x} is not a function's first instruction", whole.address);
@@ -98,8 +106,9 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       auto made = plan_site(whole.address, whole.step, whole.code, functions_, slots_, detail);
       if (!made) return made.error();
       placed.fresh.push_back(std::move(*made));
-      placed.wanted.push_back({{whole.after, whole.count, whole.count && functions_.is_entry(whole.address)},
-                               whole.no_jump || whole.step});
+      if (whole.after) whole.purpose = site::purpose::any;
+      const bool at_entry = whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
+      placed.wanted.push_back({{whole.purpose, whole.after, at_entry}, whole.no_jump || whole.step});
     }
     i = last;
   }
@@ -196,6 +205,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     site::site* now = made.release();
     site::sites.insert(now->address, now);
     if (now->through == nullptr) continue;
+    now->through->body.store(now->detour_body, std::memory_order_relaxed);
     arch::vector_use wanted;
     for (auto* a = now->first.load(); a != nullptr; a = a->next.load()) wanted.add(a->vectors);
     now->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
@@ -204,10 +214,11 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
   for (auto& r : requests) {
     site::site* at = site::sites.find(r.address);
     r.what->where = at;
-    if (at->counts) r.what->count_in(at->through->column);
+    if (at->detour_for == site::purpose::count) r.what->count_in(at->through->column);
     if (at->through != nullptr) {  // before the hooks can be found
       auto wanted = arch::vector_use::of(at->through->vectors.load(std::memory_order_relaxed));
       wanted.add(r.what->vectors);
+      if (at->detour_for == site::purpose::replace) wanted.ordinary = true;
       at->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
     }
     auto& link = at->last != nullptr ? at->last->next : at->first;

@@ -167,23 +167,26 @@ std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted)
 std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape, std::uintptr_t address, bool may_grow) {
   const search wanted{shape, address};
   if (auto found = place_in_known_page(wanted)) return found;
-  const auto bound = free_bytes + bytes_a_hop * (known_.size() + fresh_.size() + 1);
+  const auto bound = free_bytes + bytes_a_hop * (known_.size() + 1);
   if (!may_grow || bytes() + page_bytes > bound) return std::nullopt;
   return place_in_new_page(wanted);
 }
 
 std::optional<std::uintptr_t> hop_store::known(const arch::jump_shape& shape, std::uintptr_t address,
                                                std::uintptr_t target) const {
-  const auto found = known_.find(address);
-  const bool same = found != known_.end() && found->second.target == target;
-  return same && search{shape, address}.allows(found->second.at) ? std::optional{found->second.at} : std::nullopt;
+  const search wanted{shape, address};
+  const auto [first, last] = known_.equal_range(address);
+  const auto found = std::find_if(first, last, [&](const auto& k) {
+    return k.second.target == target && wanted.allows(k.second.at);
+  });
+  return found != last ? std::optional{found->second.at} : std::nullopt;
 }
 
 void hop_store::lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t target) {
   fresh_hop fresh{hop, address, target, {}};
   arch::write_hop(hop, target, fresh.code);
   fresh_.push_back(fresh);
-  known_.try_emplace(address, known_hop{0, 0});  // so that write() need not allocate
+  known_.emplace(address, known_hop{hop, target});  // so that write() need not allocate
 }
 
 void hop_store::take_back(std::uintptr_t hop) noexcept { pages_[hop & ~(page_bytes - 1)].mark(hop % page_bytes, false); }
@@ -210,7 +213,6 @@ errc hop_store::write() {
     drop();
     return errc::text_not_writable;
   }
-  for (const auto& f : fresh_) known_[f.address] = {f.at, f.target};
   fresh_.clear();
   fresh_pages_.clear();
   return errc::ok;
@@ -220,8 +222,9 @@ void hop_store::drop() noexcept {
   gaps_known_ = false;
   for (const auto& f : fresh_) {
     take_back(f.at);
-    const auto known = known_.find(f.address);
-    if (known != known_.end() && known->second.at == 0) known_.erase(known);
+    const auto [first, last] = known_.equal_range(f.address);
+    const auto known = std::find_if(first, last, [&f](const auto& k) { return k.second.at == f.at; });
+    if (known != last) known_.erase(known);
   }
   fresh_.clear();
   for (const auto added : fresh_pages_) {

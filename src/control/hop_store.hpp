@@ -65,7 +65,7 @@ class hop_store {
   std::optional<std::uintptr_t> place_in_new_page(const search& wanted);
 
   std::map<std::uintptr_t, page> pages_;
-  std::unordered_map<std::uintptr_t, known_hop> known_;  // by address of the jump
+  std::unordered_multimap<std::uintptr_t, known_hop> known_;  // by address of the jump; each target once
   std::vector<fresh_hop> fresh_;
   std::vector<std::uintptr_t> fresh_pages_;
   std::vector<os::address_range> gaps_;  // between mappings, as they were when this registration first asked

@@ -2,6 +2,7 @@
 
 #include "control/counter_store.hpp"
 #include "epoch/epoch.hpp"
+#include "site/thread.hpp"
 
 #include <algorithm>
 #include <array>
@@ -17,6 +18,12 @@ T& get_or_make(std::unordered_map<std::uintptr_t, std::unique_ptr<T>>& in, std::
   return *found;
 }
 
+/// The same in every thread, for variables of libraries that were there at its start.
+template <class T>
+std::intptr_t from_thread_base(const T* variable) noexcept {
+  return static_cast<std::intptr_t>(reinterpret_cast<std::uintptr_t>(variable) - arch::thread_base());
+}
+
 std::uintptr_t jump_end(std::uintptr_t address, const arch::jump_shape& shape) noexcept { return address + shape.window; }
 
 }  // namespace
@@ -27,8 +34,25 @@ struct jump_planner::chain {
   std::uintptr_t detour = 0;
   std::array<std::uintptr_t, arch::most_members> copies{};
   std::array<const site::slot*, arch::most_members + 3> code{};
-  bool counts = false;
+  site::purpose purpose = site::purpose::any;
+  std::uintptr_t body = 0;
 };
+
+/// A function's entry, where the detour does not go on in the copy by itself.
+bool jump_planner::link_entry(site::purpose purpose, chain& made, std::size_t used) {
+  const bool follow = purpose == site::purpose::follow;
+  const auto front = slots_.get(
+      follow ? slot_kind::follow : slot_kind::replace, made.about->address,
+      [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+        return arch::emit_detour(made.about, 0, follow ? arch::detour_end::follows : arch::detour_end::returns, slot,
+                                 follow ? static_cast<std::uintptr_t>(from_thread_base(&site::self.follow)) : 0, code);
+      });
+  if (!front) return false;
+  made.code[used] = front->slot;
+  made.detour = front->code;
+  made.purpose = purpose;
+  return true;
+}
 
 /// From the last copy to the first, since each goes on in the next.
 bool jump_planner::link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
@@ -50,7 +74,7 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
   for (std::size_t i = shape.members; i-- > 0;) {
     if (i == 0 && of.after && !arch::is_branch(plans[0])) {
       const auto behind = slots_.get(slot_kind::after, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-        return arch::emit_detour(made.about, plans[0].length, slot, next, code);
+        return arch::emit_detour(made.about, plans[0].length, arch::detour_end::goes_on, slot, next, code);
       });
       if (!behind) return false;
       made.code[used++] = behind->slot;
@@ -66,23 +90,25 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
     made.code[used++] = copy->slot;
     next = made.copies[i] = copy->code;
   }
+  made.body = next;
+  if (of.purpose == site::purpose::follow || of.purpose == site::purpose::replace) return link_entry(of.purpose, made, used);
   const auto front = slots_.get(slot_kind::before, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-    return arch::emit_detour(made.about, 0, slot, next, code);
+    return arch::emit_detour(made.about, 0, arch::detour_end::goes_on, slot, next, code);
   });
   if (!front) return false;
   made.code[used++] = front->slot;
   made.detour = front->code;
-  if (!of.count) return true;
+  if (of.purpose != site::purpose::count) return true;
   if (made.about->column == nullptr) made.about->column = take_column().release();
   if (made.about->column == nullptr) return true;  // threads share a counter
-  const auto row = static_cast<std::intptr_t>(reinterpret_cast<std::uintptr_t>(&epoch::row_of_thread) - arch::thread_base());
+  const auto row = from_thread_base(&epoch::row_of_thread);
   const auto counting = slots_.get(slot_kind::count, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
     return arch::emit_count(made.about->column, row, of.at_entry, front->code, slot, next, code);
   });
   if (!counting) return false;
   made.code[used] = counting->slot;
   made.detour = counting->code;
-  made.counts = true;
+  made.purpose = of.purpose;
   return true;
 }
 
@@ -134,10 +160,11 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
   }
   text->code = made.code;
   at.jump = std::move(text);
+  at.detour_body = made.body;
   at.through = made.about;
   at.first_copy = made.copies[0];
   at.after_by_detour = of.after;
-  at.counts = made.counts;
+  at.detour_for = made.purpose;
   return true;
 }
 

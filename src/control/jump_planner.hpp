@@ -20,9 +20,9 @@ class jump_planner {
 
   /// Gives a planned site its jump, or says in why_trap why it has none. `taken`: bit n: another probed address lies n
   /// bytes behind the site's. `after`: some handler runs behind the displaced instruction.
-  /// `count`: nobody wants more than a count.
   struct wants {
-    bool after = false, count = false, at_entry = false;
+    site::purpose purpose = site::purpose::any;
+    bool after = false, at_entry = false;
   };
   void plan(site::site& at, std::uint32_t taken, const wants& of);
 
@@ -38,6 +38,7 @@ class jump_planner {
                  bool may_grow);
   bool link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape, const wants& of,
             chain& made);
+  bool link_entry(site::purpose purpose, chain& made, std::size_t used);
   void add_landings(std::uintptr_t address, const arch::jump_shape& shape);
 
   function_text& functions_;

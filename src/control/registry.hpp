@@ -29,7 +29,7 @@ struct request {
   bool follow = false;  // its return address will be changed
   bool after = false;   // some of its hooks run behind the displaced instruction
   bool no_jump = false;
-  bool count = false;  // it wants no more than a count
+  site::purpose purpose = site::purpose::any;  // what a detour of its own would do
 };
 
 /// What list_probes() shows, gathered under the lock.

@@ -65,7 +65,9 @@ errc slot_store::make(const emitter& emit, fresh_slot& fresh) {
 
 result<slot_store::handle> slot_store::get(slot_kind kind, std::uintptr_t address, const emitter& emit) {
   const site::slot* known = known_[static_cast<std::size_t>(kind)].find(address);
-  if (known != nullptr && still_fits(*known, emit)) return handle{known, known->code};
+  for (; known != nullptr; known = known->older) {
+    if (still_fits(*known, emit)) return handle{known, known->code};
+  }
   // Asked for a moment ago: a site's own slot is also the first that its jump needs.
   if (!fresh_.empty()) {
     const auto& last = fresh_.back();
@@ -103,6 +105,23 @@ result<slot_store::handle> slot_store::get(const arch::displaced& plan, std::uin
              });
 }
 
+/// Takes it out of its chain.
+void slot_store::forget(const site::slot& gone) noexcept {
+  for (auto& known : known_) {
+    const site::slot* first = known.find(gone.address);
+    if (first == &gone) {
+      known.erase(gone.address);
+      if (gone.older != nullptr) known.insert(gone.address, gone.older);
+      return;
+    }
+    for (; first != nullptr; first = first->older) {
+      if (first->older != &gone) continue;
+      const_cast<site::slot*>(first)->older = gone.older;  // all of them lie in our own chunks
+      return;
+    }
+  }
+}
+
 errc slot_store::write() {
   if (fresh_.empty()) return errc::ok;
   std::sort(fresh_.begin(), fresh_.end(),
@@ -119,7 +138,9 @@ errc slot_store::write() {
     return errc::text_not_writable;
   }
   for (const auto& f : fresh_) {
-    f.in->slots[f.unit] = f.content;
+    auto& made = f.in->slots[f.unit];
+    made = f.content;
+    made.older = known_[static_cast<std::size_t>(f.kind)].find(made.address);
     known_[static_cast<std::size_t>(f.kind)].insert(f.content.address, &f.in->slots[f.unit]);
   }
   // Nobody but control reads these tables.
@@ -161,9 +182,7 @@ void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_us
       if (!quiet || held.contains(&slot)) continue;
       --idle;
       --handed_out_;
-      for (auto& known : known_) {
-        if (known.find(slot.address) == &slot) known.erase(slot.address);
-      }
+      forget(slot);
       for (std::size_t i = 0; i < slot.layout.units; ++i)
         in->reclaimed.push_back(static_cast<std::uint16_t>(unit + i));
       slot = {};

@@ -22,6 +22,8 @@ enum class slot_kind : std::uint8_t {
   before,   // calls the handlers, then goes on in a copy
   after,    // the same, behind a copy
   count,    // counts, and calls nobody
+  follow,   // calls handlers, then the function from a return slot
+  replace,  // calls another function in its place
 };
 
 /// Slots for one registration: made in planning, written together, and given back if the registration fails.
@@ -73,6 +75,7 @@ class slot_store {
   };
 
   static errc make(const emitter& emit, fresh_slot& fresh);
+  void forget(const site::slot& gone) noexcept;
   site::chunk* chunk_near(std::uintptr_t address, std::uintptr_t reach);
   bool add_chunk(std::uintptr_t near, std::uintptr_t reach);
   static bool still_fits(const site::slot& known, const emitter& emit);
@@ -82,7 +85,7 @@ class slot_store {
   std::size_t next_attempt_ = 0;
   std::size_t bound_ = idle_bound;
   // By kind, then by address of the displaced instruction.
-  static constexpr std::size_t kinds = 6;
+  static constexpr std::size_t kinds = 8;
   site::table<const site::slot> known_[kinds];
   std::vector<fresh_slot> fresh_;
 };

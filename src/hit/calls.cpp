@@ -24,6 +24,13 @@ std::uint32_t take_number() noexcept {
 
 void free_call(site::followed_call& call) noexcept {
   call.over.store(false, std::memory_order_relaxed);
+  call.sp.store(0, std::memory_order_relaxed);
+  call.instances = nullptr;
+  if (site::self.spare_call == 0) {
+    call.owner.store(epoch::thread_number(), std::memory_order_relaxed);
+    site::self.spare_call = static_cast<std::uint32_t>(site::number_of(call));
+    return;
+  }
   call.owner.store(0, std::memory_order_relaxed);
   free_calls.give(static_cast<std::uint32_t>(site::number_of(call)));
 }
@@ -139,7 +146,9 @@ void drop_of_ended_threads() noexcept {
 site::followed_call* begin_call(const registers& regs) noexcept {
   drop_abandoned(regs.sp());
   drop_stale(&site::self.calls, regs.sp(), false);
-  auto number = take_number();
+  // One is kept, so that calls that follow each other change nothing that threads share.
+  auto number = std::exchange(site::self.spare_call, 0);
+  if (number == 0) number = take_number();
   if (number == site::free_list::none) {
     drop_stale(&site::self.calls, regs.sp(), true);
     drop_of_ended_threads();
@@ -150,6 +159,7 @@ site::followed_call* begin_call(const registers& regs) noexcept {
   call.sp.store(regs.sp(), std::memory_order_relaxed);
   arch::save_return(regs.sp(), number);  // so that a signal handler's hits find it alive: see is_live()
   call.instances = nullptr;
+  call.interrupted = site::self.follow;
   call.owner.store(epoch::thread_number(), std::memory_order_release);
   call.outer = site::self.calls;
   site::self.calls = &call;
@@ -157,6 +167,7 @@ site::followed_call* begin_call(const registers& regs) noexcept {
 }
 
 retprobe_instance* end_call(site::followed_call& call) noexcept {
+  site::self.follow = call.interrupted;
   drop_abandoned(call.sp);
   auto* instances = call.instances;
   call.instances = nullptr;
@@ -182,6 +193,7 @@ void abandon_instances(retprobe_instance* first) noexcept {
 }
 
 void abandon_call(site::followed_call& call) noexcept {
+  site::self.follow = call.interrupted;
   unlink(call);
   auto* instances = call.instances;
   call.instances = nullptr;

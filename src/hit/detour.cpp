@@ -68,6 +68,60 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
   return hit::run_hit(*at, hit) || regs->sp() != sp;
 }
 
+int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {
+  const auto& from = *static_cast<const site::detour*>(about);
+  const epoch::section section;
+  const site::site* at = from.at.load(std::memory_order_acquire);
+  const auto body = (at != nullptr ? at->body : from.body).load(std::memory_order_relaxed);
+  regs->set_ip(body);
+  if (at == nullptr) return 1;
+  site::hit hit{*regs, nullptr, arch::vector_use::of(saved_bits), true};
+  const bool redirected = hit::run_before(*at, hit);
+  if (hit.call != nullptr && !redirected && hit.replacement == nullptr && regs->sp() == hit.call->sp &&
+      !at->wants_after()) {
+    // From here to the jump a signal may come in: its own calls put back what they find, see end_call().
+    site::self.follow = arch::call_from_detour(regs->sp(), body, site::number_of(*hit.call));
+    return 0;
+  }
+  if (hit::wants_call(hit)) {
+    hit::run_call(*at, hit, redirected);
+  } else if (!redirected) {
+    regs->set_ip(body);
+  }
+  return 1;
+}
+
+int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {
+  const auto& from = *static_cast<const site::detour*>(about);
+  site::attachment* chosen = nullptr;
+  {
+    const epoch::section section;
+    const site::site* at = from.at.load(std::memory_order_acquire);
+    const auto body = (at != nullptr ? at->body : from.body).load(std::memory_order_relaxed);
+    regs->set_ip(body);
+    if (at == nullptr) return 1;
+    site::hit hit{*regs, nullptr, arch::vector_use::of(saved_bits), true};
+    const bool redirected = hit::run_before(*at, hit);
+    const bool alone = hit.call == nullptr && !redirected;
+    if (hit.replacement == nullptr || !alone || hit.replacement->replace_live == nullptr) {
+      if (hit::wants_call(hit)) {
+        hit::run_call(*at, hit, redirected);
+      } else if (!redirected) {
+        regs->set_ip(body);
+      }
+      return 1;
+    }
+    chosen = hit.replacement;
+  }
+  // It may take long, and is counted as running.
+  site::outcall_run run{chosen, {}, site::self.replacement};
+  site::self.replacement = &run;
+  chosen->replace_live(*chosen, *regs);
+  site::self.replacement = run.outer;
+  chosen->running.fetch_sub(1, std::memory_order_release);  // pairs with the acquire load of the commit that waits
+  return 0;
+}
+
 int libprobe_on_detour_after(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {
   const auto& from = *static_cast<const site::detour*>(about);
   const epoch::section section;

@@ -23,6 +23,14 @@ enum class text : std::uint8_t {
   jump,
 };
 
+/// What a site's detour can do. The last three serve attachments of one kind only, and faster.
+enum class purpose : std::uint8_t {
+  any,
+  count,    // for one attachment that wants no more
+  follow,   // calls the function from a return slot
+  replace,  // for one replacement
+};
+
 /// The bytes of a jump, and of what it covers.
 struct jump_text {
   arch::jump_shape shape;
@@ -37,6 +45,7 @@ struct detour {
   std::uintptr_t address = 0;             // read by detour.S
   std::atomic<std::uint32_t> vectors{0};  // what the handlers may do (arch::vector_use): read by detour.S
   std::atomic<site*> at{nullptr};         // null: nothing is registered there. Read inside a section
+  std::atomic<std::uintptr_t> body{0};    // the copy that its latest code goes on in
   std::uint64_t* column = nullptr;        // what its counting code counts in; for good, as the code
 };
 static_assert(offsetof(detour, address) == 0 && offsetof(detour, vectors) == 8);

@@ -47,7 +47,8 @@ struct attachment {
   void (*after)(attachment&, registers&) = nullptr;
   bool (*fault)(attachment&, registers&, int signo) = nullptr;
   void (*replace)(attachment&, registers&,
-                  void* vectors) = nullptr;    // instead of the function, in ordinary context
+                  void* vectors) = nullptr;  // instead of the function, in ordinary context
+  void (*replace_live)(attachment&, registers&) = nullptr;  // the same, in a detour: see arch::call_live()
   int (*pre_handler)(probe&, registers&) = nullptr;  // of a probe that has no other handler: what `before` would call
   counter hits;
   std::atomic<std::uint64_t>* missed = nullptr;  // in the user's object, which outlives the attachment
@@ -84,7 +85,7 @@ struct site {
   const slot* code = nullptr;
   std::atomic<attachment*> only{nullptr};  // all that is registered, if that is one attachment with a pre_handler
   std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
-  bool counts = false;           // its detour counts for the only attachment, and calls nobody
+  purpose detour_for = purpose::any;  // control only
   bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};
   // control only:
@@ -93,6 +94,7 @@ struct site {
   detour* through = nullptr;         // where its jump leads; null: it has none
   std::uintptr_t first_copy = 0;     // the displaced instruction's, behind the detour
   std::unique_ptr<jump_text> jump;   // the bytes
+  std::uintptr_t detour_body = 0;    // where that detour goes on
   bool yields = false;               // another probe needs bytes of the jump's window: it stays a breakpoint
   const char* why_trap = nullptr;    // why it has no jump
   site* next_retired = nullptr;
