@@ -167,7 +167,7 @@ std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted)
 std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape, std::uintptr_t address, bool may_grow) {
   const search wanted{shape, address};
   if (auto found = place_in_known_page(wanted)) return found;
-  const auto bound = free_bytes + bytes_a_hop * (known_.size() + fresh_.size() + 1);
+  const auto bound = free_bytes + bytes_a_hop * (known_.size() + 1);  // fresh ones are among them
   if (!may_grow || bytes() + page_bytes > bound) return std::nullopt;
   return place_in_new_page(wanted);
 }
