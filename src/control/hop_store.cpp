@@ -53,6 +53,19 @@ class hop_store::search {
     }
     return true;
   }
+  /// The first address from `page` on where the upper half of the distance may be allowed: `page` itself or one in a later
+  /// page, since one value of that half lasts for many of them.
+  [[nodiscard]] std::uintptr_t next_upper_half(std::uintptr_t page) const noexcept {
+    const auto end = page + page_bytes;
+    for (auto at = page; at < end;) {
+      const auto distance = static_cast<std::uint32_t>(at - base_);
+      if (allowed(2, static_cast<std::uint8_t>(distance >> 16)) && allowed(3, static_cast<std::uint8_t>(distance >> 24)))
+        return page;
+      at += 0x1'0000 - (distance & 0xffff);
+      if (at >= end) return at;
+    }
+    return end;
+  }
   /// The first allowed offset in a page for which `free` says true.
   template <class F>
   [[nodiscard]] std::optional<std::size_t> find_offset(std::uintptr_t page, F&& free) const {
@@ -143,6 +156,10 @@ std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted)
     for (; gap != gaps_.end() && gap->start <= in.last && tries < patience; ++gap) {
       auto at = std::max(gap->start, in.first & ~(page_bytes - 1));
       for (; at + page_bytes <= gap->end && at <= in.last && tries < patience; at += page_bytes) {
+        if (const auto next = wanted.next_upper_half(at); next != at) {
+          at = (next & ~(page_bytes - 1)) - page_bytes;
+          continue;
+        }
         ++tries;
         if (pages_.contains(at)) continue;
         const auto offset = wanted.find_offset(at, [](std::size_t) { return true; });
