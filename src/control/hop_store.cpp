@@ -191,16 +191,23 @@ std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape, st
 
 std::optional<std::uintptr_t> hop_store::known(const arch::jump_shape& shape, std::uintptr_t address,
                                                std::uintptr_t target) const {
-  const auto found = known_.find(address);
-  const bool same = found != known_.end() && found->second.target == target;
-  return same && search{shape, address}.allows(found->second.at) ? std::optional{found->second.at} : std::nullopt;
+  const auto found = known_.find({address, target});
+  return found != known_.end() && search{shape, address}.allows(found->second) ? std::optional{found->second} : std::nullopt;
+}
+
+bool hop_store::may_know(const arch::jump_shape& shape, std::uintptr_t address) const {
+  const search wanted{shape, address};
+  for (auto k = known_.lower_bound({address, 0}); k != known_.end() && k->first.first == address; ++k) {
+    if (wanted.allows(k->second)) return true;
+  }
+  return false;
 }
 
 void hop_store::lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t target) {
   fresh_hop fresh{hop, address, target, {}};
   arch::write_hop(hop, target, fresh.code);
   fresh_.push_back(fresh);
-  known_.try_emplace(address, known_hop{0, 0});  // so that write() need not allocate
+  known_.try_emplace({address, target}, 0);  // so that write() need not allocate
 }
 
 void hop_store::take_back(std::uintptr_t hop) noexcept { pages_[hop & ~(page_bytes - 1)].mark(hop % page_bytes, false); }
@@ -208,8 +215,8 @@ void hop_store::take_back(std::uintptr_t hop) noexcept { pages_[hop & ~(page_byt
 std::uintptr_t hop_store::led_to(std::uintptr_t ip) const {
   if (!pages_.contains(ip & ~(page_bytes - 1))) return ip;
   const auto in = std::find_if(known_.begin(), known_.end(),
-                               [ip](const auto& k) { return ip - k.second.at < arch::hop_length; });
-  return in != known_.end() ? in->second.target : ip;
+                               [ip](const auto& k) { return ip - k.second < arch::hop_length; });
+  return in != known_.end() ? in->first.second : ip;
 }
 
 errc hop_store::write() {
@@ -227,7 +234,7 @@ errc hop_store::write() {
     drop();
     return errc::text_not_writable;
   }
-  for (const auto& f : fresh_) known_[f.address] = {f.at, f.target};
+  for (const auto& f : fresh_) known_[{f.address, f.target}] = f.at;
   fresh_.clear();
   fresh_pages_.clear();
   return errc::ok;
@@ -237,8 +244,8 @@ void hop_store::drop() noexcept {
   gaps_known_ = false;
   for (const auto& f : fresh_) {
     take_back(f.at);
-    const auto known = known_.find(f.address);
-    if (known != known_.end() && known->second.at == 0) known_.erase(known);
+    const auto known = known_.find({f.address, f.target});
+    if (known != known_.end() && known->second == 0) known_.erase(known);
   }
   fresh_.clear();
   for (const auto added : fresh_pages_) {
