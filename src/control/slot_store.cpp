@@ -64,8 +64,9 @@ errc slot_store::make(const emitter& emit, fresh_slot& fresh) {
 }
 
 result<slot_store::handle> slot_store::get(slot_kind kind, std::uintptr_t address, const emitter& emit) {
-  const site::slot* known = known_[static_cast<std::size_t>(kind)].find(address);
-  if (known != nullptr && still_fits(*known, emit)) return handle{known, known->code};
+  for (const auto* known = known_[static_cast<std::size_t>(kind)].find(address); known != nullptr; known = known->older) {
+    if (still_fits(*known, emit)) return handle{known, known->code};
+  }
   // Asked for a moment ago: a site's own slot is also the first that its jump needs.
   if (!fresh_.empty()) {
     const auto& last = fresh_.back();
@@ -119,11 +120,14 @@ errc slot_store::write() {
     return errc::text_not_writable;
   }
   for (const auto& f : fresh_) {
-    f.in->slots[f.unit] = f.content;
-    known_[static_cast<std::size_t>(f.kind)].insert(f.content.address, &f.in->slots[f.unit]);
+    auto& known = known_[static_cast<std::size_t>(f.kind)];
+    auto& slot = f.in->slots[f.unit];
+    slot = f.content;
+    slot.older = known.find(slot.address);
+    known.insert(slot.address, &slot);
   }
   // Nobody but control reads these tables.
-  for (auto& known : known_) site::table<const site::slot>::drop(known.take_retired());
+  for (auto& known : known_) site::table<site::slot>::drop(known.take_retired());
   handed_out_ += fresh_.size();
   fresh_.clear();
   return errc::ok;
@@ -138,6 +142,22 @@ void slot_store::drop() noexcept {
     }
   }
   fresh_.clear();
+}
+
+void slot_store::forget(const site::slot& slot) noexcept {
+  for (auto& known : known_) {
+    auto* newest = known.find(slot.address);
+    if (newest == &slot) {
+      if (slot.older != nullptr) {
+        known.insert(slot.address, slot.older);
+      } else {
+        known.erase(slot.address);
+      }
+    }
+    for (; newest != nullptr; newest = newest->older) {
+      if (newest->older == &slot) newest->older = slot.older;
+    }
+  }
 }
 
 void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_use, const hop_store& hops) {
@@ -161,9 +181,7 @@ void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_us
       if (!quiet || held.contains(&slot)) continue;
       --idle;
       --handed_out_;
-      for (auto& known : known_) {
-        if (known.find(slot.address) == &slot) known.erase(slot.address);
-      }
+      forget(slot);
       for (std::size_t i = 0; i < slot.layout.units; ++i)
         in->reclaimed.push_back(static_cast<std::uint16_t>(unit + i));
       slot = {};
