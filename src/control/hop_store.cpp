@@ -53,6 +53,19 @@ class hop_store::search {
     }
     return true;
   }
+  /// The first address from `page` on where the upper half of the distance may be allowed: `page` itself or one in a later
+  /// page, since one value of that half lasts for many of them.
+  [[nodiscard]] std::uintptr_t next_upper_half(std::uintptr_t page) const noexcept {
+    const auto end = page + page_bytes;
+    for (auto at = page; at < end;) {
+      const auto distance = static_cast<std::uint32_t>(at - base_);
+      if (allowed(2, static_cast<std::uint8_t>(distance >> 16)) && allowed(3, static_cast<std::uint8_t>(distance >> 24)))
+        return page;
+      at += 0x1'0000 - (distance & 0xffff);
+      if (at >= end) return at;
+    }
+    return end;
+  }
   /// The first allowed offset in a page for which `free` says true.
   template <class F>
   [[nodiscard]] std::optional<std::size_t> find_offset(std::uintptr_t page, F&& free) const {
@@ -143,6 +156,10 @@ std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted)
     for (; gap != gaps_.end() && gap->start <= in.last && tries < patience; ++gap) {
       auto at = std::max(gap->start, in.first & ~(page_bytes - 1));
       for (; at + page_bytes <= gap->end && at <= in.last && tries < patience; at += page_bytes) {
+        if (const auto next = wanted.next_upper_half(at); next != at) {
+          at = (next & ~(page_bytes - 1)) - page_bytes;
+          continue;
+        }
         ++tries;
         if (pages_.contains(at)) continue;
         const auto offset = wanted.find_offset(at, [](std::size_t) { return true; });
@@ -167,26 +184,30 @@ std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted)
 std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape, std::uintptr_t address, bool may_grow) {
   const search wanted{shape, address};
   if (auto found = place_in_known_page(wanted)) return found;
-  const auto bound = free_bytes + bytes_a_hop * (known_.size() + 1);
+  const auto bound = free_bytes + bytes_a_hop * (known_.size() + 1);  // fresh ones are among them
   if (!may_grow || bytes() + page_bytes > bound) return std::nullopt;
   return place_in_new_page(wanted);
 }
 
 std::optional<std::uintptr_t> hop_store::known(const arch::jump_shape& shape, std::uintptr_t address,
                                                std::uintptr_t target) const {
+  const auto found = known_.find({address, target});
+  return found != known_.end() && search{shape, address}.allows(found->second) ? std::optional{found->second} : std::nullopt;
+}
+
+bool hop_store::may_know(const arch::jump_shape& shape, std::uintptr_t address) const {
   const search wanted{shape, address};
-  const auto [first, last] = known_.equal_range(address);
-  const auto found = std::find_if(first, last, [&](const auto& k) {
-    return k.second.target == target && wanted.allows(k.second.at);
-  });
-  return found != last ? std::optional{found->second.at} : std::nullopt;
+  for (auto k = known_.lower_bound({address, 0}); k != known_.end() && k->first.first == address; ++k) {
+    if (wanted.allows(k->second)) return true;
+  }
+  return false;
 }
 
 void hop_store::lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t target) {
   fresh_hop fresh{hop, address, target, {}};
   arch::write_hop(hop, target, fresh.code);
   fresh_.push_back(fresh);
-  known_.emplace(address, known_hop{hop, target});  // so that write() need not allocate
+  known_.try_emplace({address, target}, 0);  // so that write() need not allocate
 }
 
 void hop_store::take_back(std::uintptr_t hop) noexcept { pages_[hop & ~(page_bytes - 1)].mark(hop % page_bytes, false); }
@@ -194,8 +215,8 @@ void hop_store::take_back(std::uintptr_t hop) noexcept { pages_[hop & ~(page_byt
 std::uintptr_t hop_store::led_to(std::uintptr_t ip) const {
   if (!pages_.contains(ip & ~(page_bytes - 1))) return ip;
   const auto in = std::find_if(known_.begin(), known_.end(),
-                               [ip](const auto& k) { return ip - k.second.at < arch::hop_length; });
-  return in != known_.end() ? in->second.target : ip;
+                               [ip](const auto& k) { return ip - k.second < arch::hop_length; });
+  return in != known_.end() ? in->first.second : ip;
 }
 
 errc hop_store::write() {
@@ -213,6 +234,7 @@ errc hop_store::write() {
     drop();
     return errc::text_not_writable;
   }
+  for (const auto& f : fresh_) known_[{f.address, f.target}] = f.at;
   fresh_.clear();
   fresh_pages_.clear();
   return errc::ok;
@@ -222,9 +244,8 @@ void hop_store::drop() noexcept {
   gaps_known_ = false;
   for (const auto& f : fresh_) {
     take_back(f.at);
-    const auto [first, last] = known_.equal_range(f.address);
-    const auto known = std::find_if(first, last, [&f](const auto& k) { return k.second.at == f.at; });
-    if (known != last) known_.erase(known);
+    const auto known = known_.find({f.address, f.target});
+    if (known != known_.end() && known->second == 0) known_.erase(known);
   }
   fresh_.clear();
   for (const auto added : fresh_pages_) {

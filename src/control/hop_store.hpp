@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "arch/arch.hpp"
@@ -22,9 +22,10 @@ class hop_store {
   static constexpr std::size_t free_bytes = std::size_t{64} * 1024;
   static constexpr std::size_t bytes_a_hop = 1024;
 
-  /// The hop that the address had before, if it will do again.
+  /// The hop that the address had before, if it will do again; and whether there may be one, whatever it leads to.
   std::optional<std::uintptr_t> known(const arch::jump_shape& shape, std::uintptr_t address,
                                       std::uintptr_t target) const;
+  [[nodiscard]] bool may_know(const arch::jump_shape& shape, std::uintptr_t address) const;
   /// A place for the hop of a jump of that shape at `address`; nothing if there is none, or none without another page of
   /// memory and `may_grow` is false. Reserved until drop().
   std::optional<std::uintptr_t> place(const arch::jump_shape& shape, std::uintptr_t address, bool may_grow);
@@ -55,9 +56,6 @@ class hop_store {
     std::uintptr_t at, address, target;
     std::array<std::uint8_t, arch::hop_length> code;
   };
-  struct known_hop {
-    std::uintptr_t at, target;
-  };
   struct interval;
   class search;
 
@@ -65,7 +63,7 @@ class hop_store {
   std::optional<std::uintptr_t> place_in_new_page(const search& wanted);
 
   std::map<std::uintptr_t, page> pages_;
-  std::unordered_multimap<std::uintptr_t, known_hop> known_;  // by address of the jump; each target once
+  std::map<std::pair<std::uintptr_t, std::uintptr_t>, std::uintptr_t> known_;  // by address of the jump and target
   std::vector<fresh_hop> fresh_;
   std::vector<std::uintptr_t> fresh_pages_;
   std::vector<os::address_range> gaps_;  // between mappings, as they were when this registration first asked

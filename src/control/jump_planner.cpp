@@ -133,11 +133,12 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
   std::uintptr_t target = made.detour;
   if (target == 0 || !reaches(target)) {
     const auto hop = hops_.place(shape, at.address, may_grow);
-    if (hop && made.detour == 0 && !link(at, ground, shape, of, made)) {
-      hops_.take_back(*hop);
+    // Code for a jump that cannot be would be made anew each time.
+    if (!hop && !hops_.may_know(shape, at.address)) return false;
+    if (made.detour == 0 && !link(at, ground, shape, after, made)) {
+      if (hop) hops_.take_back(*hop);
       return false;
     }
-    if (made.detour == 0 && !link(at, ground, shape, of, made)) return false;
     if (const auto known = hops_.known(shape, at.address, made.detour)) {
       if (hop) hops_.take_back(*hop);
       target = *known;

@@ -64,8 +64,7 @@ errc slot_store::make(const emitter& emit, fresh_slot& fresh) {
 }
 
 result<slot_store::handle> slot_store::get(slot_kind kind, std::uintptr_t address, const emitter& emit) {
-  const site::slot* known = known_[static_cast<std::size_t>(kind)].find(address);
-  for (; known != nullptr; known = known->older) {
+  for (const auto* known = known_[static_cast<std::size_t>(kind)].find(address); known != nullptr; known = known->older) {
     if (still_fits(*known, emit)) return handle{known, known->code};
   }
   // Asked for a moment ago: a site's own slot is also the first that its jump needs.
@@ -138,13 +137,14 @@ errc slot_store::write() {
     return errc::text_not_writable;
   }
   for (const auto& f : fresh_) {
-    auto& made = f.in->slots[f.unit];
-    made = f.content;
-    made.older = known_[static_cast<std::size_t>(f.kind)].find(made.address);
-    known_[static_cast<std::size_t>(f.kind)].insert(f.content.address, &f.in->slots[f.unit]);
+    auto& known = known_[static_cast<std::size_t>(f.kind)];
+    auto& slot = f.in->slots[f.unit];
+    slot = f.content;
+    slot.older = known.find(slot.address);
+    known.insert(slot.address, &slot);
   }
   // Nobody but control reads these tables.
-  for (auto& known : known_) site::table<const site::slot>::drop(known.take_retired());
+  for (auto& known : known_) site::table<site::slot>::drop(known.take_retired());
   handed_out_ += fresh_.size();
   fresh_.clear();
   return errc::ok;
@@ -159,6 +159,22 @@ void slot_store::drop() noexcept {
     }
   }
   fresh_.clear();
+}
+
+void slot_store::forget(const site::slot& slot) noexcept {
+  for (auto& known : known_) {
+    auto* newest = known.find(slot.address);
+    if (newest == &slot) {
+      if (slot.older != nullptr) {
+        known.insert(slot.address, slot.older);
+      } else {
+        known.erase(slot.address);
+      }
+    }
+    for (; newest != nullptr; newest = newest->older) {
+      if (newest->older == &slot) newest->older = slot.older;
+    }
+  }
 }
 
 void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_use, const hop_store& hops) {

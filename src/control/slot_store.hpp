@@ -14,7 +14,7 @@
 
 namespace libprobe::control {
 
-/// What a slot is for. Each address has at most one of each that is still good.
+/// What a slot is for. An address may have several of a kind, since each goes on elsewhere.
 enum class slot_kind : std::uint8_t {
   copy,     // of an instruction, that goes on behind the original
   stepped,  // the same, under the trap flag
@@ -78,15 +78,16 @@ class slot_store {
   void forget(const site::slot& gone) noexcept;
   site::chunk* chunk_near(std::uintptr_t address, std::uintptr_t reach);
   bool add_chunk(std::uintptr_t near, std::uintptr_t reach);
+  void forget(const site::slot& slot) noexcept;
   static bool still_fits(const site::slot& known, const emitter& emit);
 
   std::vector<site::chunk*> chunks_;
   std::size_t handed_out_ = 0;
   std::size_t next_attempt_ = 0;
   std::size_t bound_ = idle_bound;
-  // By kind, then by address of the displaced instruction.
-  static constexpr std::size_t kinds = 8;
-  site::table<const site::slot> known_[kinds];
+  // By kind, then by address of the displaced instruction: the newest, which knows the older ones.
+  static constexpr std::size_t kinds = 5;
+  site::table<site::slot> known_[kinds];
   std::vector<fresh_slot> fresh_;
 };
 

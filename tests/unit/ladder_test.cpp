@@ -1,0 +1,515 @@
+// The ladder: bytes in, shapes out; the bytes of a jump; where hops lie, and how much memory they take.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <fstream>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "arch/arch.hpp"
+#include "control/hop_store.hpp"
+#include "support/probing.hpp"
+
+namespace libprobe {
+namespace {
+
+using arch::distance_byte;
+using arch::jump_shape;
+using arch::tactic;
+using testing::ElementsAre;
+using testing::IsEmpty;
+using rule = distance_byte::rule;
+using bytes = std::vector<std::uint8_t>;
+
+constexpr std::uintptr_t address = 0x5555'5555'4321;
+
+/// One instruction of each length, as compilers pad with.
+bytes nop(std::size_t length) {
+  static const bytes all[] = {{},
+                              {0x90},
+                              {0x66, 0x90},
+                              {0x0f, 0x1f, 0x00},
+                              {0x0f, 0x1f, 0x40, 0x01},
+                              {0x0f, 0x1f, 0x44, 0x02, 0x03},
+                              {0x66, 0x0f, 0x1f, 0x44, 0x04, 0x05},
+                              {0x0f, 0x1f, 0x80, 0x06, 0x07, 0x08, 0x09},
+                              {0x0f, 0x1f, 0x84, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e}};
+  return all[length];
+}
+bytes nops(const std::vector<std::size_t>& lengths) {
+  bytes made;
+  for (const auto length : lengths) {
+    const auto one = nop(length);
+    made.insert(made.end(), one.begin(), one.end());
+  }
+  return made;
+}
+
+/// The shapes for some text, which ends after `size` bytes.
+struct text {
+  bytes code;
+  std::size_t size = 64;
+  std::uint32_t landings = 0;
+  std::uint32_t taken = 0;
+
+  [[nodiscard]] std::vector<jump_shape> shapes() const {
+    auto there = code;
+    there.resize(std::min(size, std::max<std::size_t>(there.size(), arch::longest_window)), 0xc3);
+    std::vector<arch::instruction> instructions;
+    for (std::size_t at = 0;
+         at < std::min(code.size(), there.size()) && instructions.size() < arch::most_members;) {
+      const auto next = arch::split(std::span{there}.subspan(at));
+      if (!next) break;
+      instructions.push_back(*next);
+      at += next->length;
+    }
+    std::array<jump_shape, arch::most_shapes> found;
+    const auto count = arch::jump_shapes({address, instructions, there, landings, taken}, found);
+    return {found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count)};
+  }
+};
+
+std::string name(const jump_shape& shape) {
+  switch (shape.how) {
+    case tactic::over_long:
+      return "over_long";
+    case tactic::punned:
+      return "punned";
+    case tactic::prefixed:
+      return "prefixed " + std::to_string(shape.prefixes);
+    case tactic::over_several:
+      return "over " + std::to_string(shape.members);
+    default:
+      return "none";
+  }
+}
+std::vector<std::string> names(const text& of) {
+  std::vector<std::string> all;
+  for (const auto& shape : of.shapes()) all.push_back(name(shape));
+  return all;
+}
+
+/// One letter a byte: what stands there once the jump is written.
+std::string drawn(const jump_shape& shape) {
+  std::string picture(shape.prefixes, 'p');
+  picture += 'j';
+  for (const auto& byte : shape.distance)
+    picture += byte.may == rule::free ? '.' : byte.may == rule::fixed ? '=' : 't';
+  return picture;
+}
+std::vector<std::string> pictures(const text& of) {
+  std::vector<std::string> all;
+  for (const auto& shape : of.shapes()) all.push_back(drawn(shape));
+  return all;
+}
+
+TEST(Ladder, OverOneInstructionByItsLength) {
+  const auto alone = [](std::size_t length) { return pictures({nop(length)}); };
+  EXPECT_THAT(alone(1), ElementsAre("j===="));
+  EXPECT_THAT(alone(2), ElementsAre("j.===", "pj===="));
+  EXPECT_THAT(alone(3), ElementsAre("j..==", "pj.===", "ppj===="));
+  EXPECT_THAT(alone(4), ElementsAre("j...=", "pj..==", "ppj.===", "pppj===="));
+  EXPECT_THAT(alone(5), ElementsAre("j...."));
+  EXPECT_THAT(alone(6), ElementsAre("j...."));
+  EXPECT_THAT(alone(8), ElementsAre("j...."));
+}
+
+TEST(Ladder, OverSeveralByTheirBoundaries) {
+  const auto several = [](const std::vector<std::size_t>& lengths) {
+    auto all = pictures({nops(lengths)});
+    return std::vector(all.begin() + static_cast<std::ptrdiff_t>(lengths[0]), all.end());
+  };
+  EXPECT_THAT(several({1, 8}), ElementsAre("jt..."));
+  EXPECT_THAT(several({2, 8}), ElementsAre("j.t.."));
+  EXPECT_THAT(several({3, 8}), ElementsAre("j..t."));
+  EXPECT_THAT(several({4, 8}), ElementsAre("j...t"));
+  EXPECT_THAT(several({2, 3, 8}), ElementsAre("j.t.."));  // the third begins behind the jump
+  EXPECT_THAT(several({2, 2, 8}), ElementsAre("j.t.=", "j.t.t"));
+  EXPECT_THAT(several({1, 1, 1, 1, 1}), ElementsAre("jt===", "jtt==", "jttt=", "jtttt"));
+}
+
+/// Every sequence of lengths: the list of shapes, each with its numbers, worked out here by other means.
+TEST(Ladder, EverySequenceOfLengths) {
+  std::vector<std::size_t> lengths(5, 1);
+  const auto next = [&lengths] {
+    for (auto& length : lengths) {
+      if (++length <= 8) return true;
+      length = 1;
+    }
+    return false;
+  };
+  do {
+    const text here{nops(lengths)};
+    std::vector<std::string> expected;
+    if (lengths[0] >= 5) {
+      expected = {"over_long"};
+    } else {
+      expected = {"punned"};
+      for (std::size_t p = 1; p < lengths[0] && p <= 3; ++p)
+        expected.push_back("prefixed " + std::to_string(p));
+      std::size_t before_last = 0;
+      for (std::size_t m = 2; m <= 5; ++m) {
+        before_last += lengths[m - 2];
+        if (before_last < 5) expected.push_back("over " + std::to_string(m));
+      }
+    }
+    const auto shapes = here.shapes();
+    ASSERT_EQ(names(here), expected);
+    for (const auto& shape : shapes) {
+      SCOPED_TRACE(name(shape));
+      const auto displaced =
+          std::accumulate(lengths.begin(), lengths.begin() + shape.members, std::size_t{0});
+      ASSERT_EQ(shape.length, displaced);
+      ASSERT_EQ(shape.window, shape.prefixes + 5);
+      std::size_t boundary = 0;
+      std::uint8_t boundaries = 0;
+      for (std::size_t m = 0; m + 1 < shape.members; ++m) {
+        boundary += lengths[m];
+        if (boundary < shape.window) boundaries = static_cast<std::uint8_t>(boundaries | 1U << boundary);
+      }
+      ASSERT_EQ(shape.boundaries, boundaries);
+      for (std::size_t i = 0; i < 4; ++i) {
+        const auto at = shape.prefixes + 1U + i;
+        const auto& byte = shape.distance[i];
+        const bool inner = (boundaries >> at & 1U) != 0;
+        ASSERT_EQ(byte.may, inner ? rule::trapping : at >= displaced ? rule::fixed : rule::free);
+        if (byte.may == rule::fixed) {
+          ASSERT_EQ(byte.value, at < here.code.size() ? here.code[at] : 0xc3);
+        }
+      }
+    }
+  } while (next());
+}
+
+TEST(Ladder, NoShapeTakesAnotherProbesByte) {
+  const auto with_taken = [](const std::vector<std::size_t>& lengths, std::size_t n) {
+    return names({.code = nops(lengths), .taken = 1U << n});
+  };
+  EXPECT_THAT(with_taken({8, 8}, 8), ElementsAre("over_long"));
+  EXPECT_THAT(with_taken({5, 8}, 5), ElementsAre("over_long"));
+  EXPECT_THAT(with_taken({4, 8}, 4), IsEmpty());  // its successor's bytes must stay as they are, too
+  EXPECT_THAT(with_taken({1, 3, 8}, 4), IsEmpty());
+  EXPECT_THAT(with_taken({1, 4, 8}, 5), ElementsAre("punned", "over 2"));
+  EXPECT_THAT(with_taken({3, 2, 8}, 5), ElementsAre("punned", "over 2"));
+  EXPECT_THAT(with_taken({3, 3, 8}, 6), ElementsAre("punned", "prefixed 1", "over 2"));
+  EXPECT_THAT(with_taken({4, 3, 8}, 7), ElementsAre("punned", "prefixed 1", "prefixed 2", "over 2"));
+  EXPECT_THAT(with_taken({4, 4, 8}, 8),
+              ElementsAre("punned", "prefixed 1", "prefixed 2", "prefixed 3", "over 2"));
+}
+
+TEST(Ladder, NothingIsDisplacedWhereABranchLeads) {
+  const auto with_landing = [](const std::vector<std::size_t>& lengths, std::size_t n) {
+    return names({.code = nops(lengths), .landings = 1U << n});
+  };
+  EXPECT_THAT(with_landing({1, 8}, 1), ElementsAre("punned"));
+  EXPECT_THAT(with_landing({2, 2, 8}, 2), ElementsAre("punned", "prefixed 1"));
+  // only what three of them would cover
+  EXPECT_THAT(with_landing({2, 2, 8}, 4), ElementsAre("punned", "prefixed 1", "over 2"));
+  EXPECT_THAT(with_landing({4, 8}, 4), ElementsAre("punned", "prefixed 1", "prefixed 2", "prefixed 3"));
+  EXPECT_THAT(with_landing({4, 8}, 12),
+              ElementsAre("punned", "prefixed 1", "prefixed 2", "prefixed 3", "over 2"));
+  // to the probed address itself: a loop
+  EXPECT_THAT(with_landing({1, 8}, 0), ElementsAre("punned", "over 2"));
+  EXPECT_THAT(with_landing({8, 8}, 3), ElementsAre("over_long"));
+}
+
+bytes operator+(bytes a, const bytes& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+TEST(Ladder, NoCallIsDisplacedBeforeOthers) {
+  const bytes call_register{0xff, 0xd0}, call_memory{0xff, 0x10}, far_call{0xff, 0x18};
+  const bytes jump_register{0xff, 0xe0}, push_memory{0xff, 0x30};
+  for (const auto& call : {call_register, call_memory, far_call}) {
+    EXPECT_THAT(names({call + nop(8)}), ElementsAre("punned", "prefixed 1"));
+    EXPECT_THAT(names({nop(1) + call + nop(8)}), ElementsAre("punned", "over 2"));
+    EXPECT_THAT(names({nop(2) + nop(2) + call + nop(8)}),
+                ElementsAre("punned", "prefixed 1", "over 2", "over 3"));
+  }
+  EXPECT_THAT(names({jump_register + nop(8)}), ElementsAre("punned", "prefixed 1", "over 2"));
+  EXPECT_THAT(names({push_memory + nop(8)}), ElementsAre("punned", "prefixed 1", "over 2"));
+  const bytes long_call{0xe8, 0x00, 0x10, 0x00, 0x00};
+  EXPECT_THAT(names({long_call + nop(8)}), ElementsAre("over_long"));
+  EXPECT_THAT(names({nop(3) + long_call + nop(8)}),
+              ElementsAre("punned", "prefixed 1", "prefixed 2", "over 2"));
+}
+
+TEST(Ladder, NoBranchIntoItsOwnWindowIsDisplacedWithIt) {
+  const auto jcc = [](int distance) { return bytes{0x75, static_cast<std::uint8_t>(distance)}; };
+  // nop(2) jcc: boundaries at 2; the branch ends at 4
+  EXPECT_THAT(names({nop(2) + jcc(-2) + nop(8)}), ElementsAre("punned", "prefixed 1"));  // to itself
+  EXPECT_THAT(names({nop(2) + jcc(-4) + nop(8)}),
+              ElementsAre("punned", "prefixed 1", "over 2", "over 3"));  // to the probe
+  EXPECT_THAT(names({nop(2) + jcc(-5) + nop(8)}), ElementsAre("punned", "prefixed 1", "over 2", "over 3"));
+  EXPECT_THAT(names({nop(2) + jcc(+8) + nop(8)}), ElementsAre("punned", "prefixed 1", "over 2", "over 3"));
+  // over its successor: where three are displaced, that leads to the end, which is none of them
+  EXPECT_THAT(names({nop(2) + jcc(0) + nop(8)}), ElementsAre("punned", "prefixed 1", "over 2"));
+  // the first of them
+  EXPECT_THAT(names({jcc(+1) + nop(1) + nop(1) + nop(8)}), ElementsAre("punned", "prefixed 1", "over 2"));
+  EXPECT_THAT(names({jcc(+2) + nop(1) + nop(1) + nop(8)}),
+              ElementsAre("punned", "prefixed 1", "over 2", "over 3"));
+  // loop and jrcxz have no other form than the short one
+  EXPECT_THAT(names({nop(3) + bytes{0xe2, 0xfe} + nop(8)}),
+              ElementsAre("punned", "prefixed 1", "prefixed 2"));
+  EXPECT_THAT(names({nop(3) + bytes{0xe3, 0xfe} + nop(8)}),
+              ElementsAre("punned", "prefixed 1", "prefixed 2"));
+}
+
+TEST(Ladder, TheJumpLiesWithinTheText) {
+  EXPECT_THAT(names({.code = nop(1), .size = 1}), IsEmpty());
+  EXPECT_THAT(names({.code = nop(4), .size = 4}), IsEmpty());
+  EXPECT_THAT(names({.code = nop(4), .size = 5}), ElementsAre("punned"));
+  EXPECT_THAT(names({.code = nop(4), .size = 6}), ElementsAre("punned", "prefixed 1"));
+  EXPECT_THAT(names({.code = nop(4), .size = 7}), ElementsAre("punned", "prefixed 1", "prefixed 2"));
+  EXPECT_THAT(names({.code = nop(4), .size = 8}),
+              ElementsAre("punned", "prefixed 1", "prefixed 2", "prefixed 3"));
+  EXPECT_THAT(names({.code = nop(5), .size = 5}), ElementsAre("over_long"));
+  EXPECT_THAT(names({.code = nops({2, 3}), .size = 5}), ElementsAre("punned", "over 2"));
+  EXPECT_THAT(names({.code = nops({2, 2}), .size = 4}), IsEmpty());
+}
+
+/// Whatever may be written at an inner boundary traps alone, and so in the midst of anything.
+TEST(Ladder, TrappingBytesAreNoInstructions) {
+  std::size_t count = 0;
+  for (unsigned value = 0; value < 256; ++value) {
+    const auto byte = static_cast<std::uint8_t>(value);
+    if (!arch::is_trapping(byte)) continue;
+    ++count;
+    bytes code(15, 0x90);
+    code[0] = byte;
+    const auto decoded = arch::decode(code);
+    EXPECT_TRUE(byte == arch::breakpoint[0] || !decoded) << std::hex << value;
+  }
+  EXPECT_EQ(count, 14U);
+}
+
+TEST(JumpBytes, AreOneInstructionThatLeadsThere) {
+  std::mt19937_64 random{1};
+  for (std::size_t length = 1; length <= 8; ++length) {
+    for (const auto& shape : text{nop(length) + nop(8)}.shapes()) {
+      for (int round = 0; round < 1000; ++round) {
+        const auto target =
+            address + shape.window +
+            static_cast<std::uintptr_t>(static_cast<std::int64_t>(static_cast<std::int32_t>(random())));
+        bytes window(16, 0xaa);
+        arch::write_jump(shape, address, target, std::span{window}.first(shape.window));
+        ASSERT_EQ(std::count(window.begin() + shape.window, window.end(), 0xaa), 16 - shape.window);
+        const auto jump = arch::decode(window);
+        ASSERT_TRUE(jump);
+        ASSERT_EQ(jump->length, shape.window);
+        ASSERT_EQ(jump->opcode, 0xe9);
+        ASSERT_FALSE(jump->operand_size);
+        ASSERT_EQ(arch::branch_target(*jump, address), target);
+        ASSERT_TRUE(arch::may_begin_jump(window[0]));
+      }
+    }
+  }
+}
+
+// ---- hops
+
+using control::hop_store;
+
+std::size_t mappings() {
+  std::ifstream maps{"/proc/self/maps"};
+  std::size_t count = 0;
+  for (std::string line; std::getline(maps, line);) ++count;
+  return count;
+}
+
+/// The address of something in this program. Below it there is free memory; above it, somewhere, the heap.
+const std::uintptr_t here = reinterpret_cast<std::uintptr_t>(&mappings);
+
+jump_shape shape_with(std::array<distance_byte, 4> distance, std::uint8_t prefixes = 0) {
+  jump_shape shape;
+  shape.how = tactic::punned;
+  shape.prefixes = prefixes;
+  shape.window = static_cast<std::uint8_t>(5 + prefixes);
+  shape.length = shape.window;
+  shape.distance = distance;
+  return shape;
+}
+constexpr distance_byte any{};
+constexpr distance_byte trapping{rule::trapping, 0};
+constexpr distance_byte exactly(std::size_t value) { return {rule::fixed, static_cast<std::uint8_t>(value)}; }
+
+bool fits(const jump_shape& shape, std::uintptr_t from, std::uintptr_t hop) {
+  const auto distance = static_cast<std::int64_t>(hop - (from + shape.window));
+  if (distance != static_cast<std::int32_t>(distance)) return false;
+  for (std::size_t i = 0; i < 4; ++i) {
+    const auto byte = static_cast<std::uint8_t>(static_cast<std::uint64_t>(distance) >> (8 * i));
+    const auto& wanted = shape.distance[i];
+    if (wanted.may == rule::fixed && byte != wanted.value) return false;
+    if (wanted.may == rule::trapping && !arch::is_trapping(byte)) return false;
+  }
+  return true;
+}
+
+TEST(Hops, LieWhereTheShapeAllows) {
+  hop_store hops;
+  std::mt19937_64 random{2};
+  std::vector<std::uintptr_t> placed;
+  std::size_t refused = 0;
+  for (std::size_t round = 0; round < 500; ++round) {
+    // A few high bytes, so that pages are shared; the lower ones in all ways.
+    jump_shape shape = shape_with({}, static_cast<std::uint8_t>(random() % 4));
+    for (std::size_t i = 0; i < 3; ++i) {
+      const auto what = random() % 4;
+      shape.distance[i] = what == 0 ? exactly(random()) : what == 1 ? trapping : any;
+    }
+    shape.distance[3] = round % 3 == 0   ? any
+                        : round % 3 == 1 ? trapping
+                                         : exactly(round % 2 == 0 ? 0xf1 : 0xd1);
+    const auto from = here + random() % 0x1000;
+    const auto hop = hops.place(shape, from, true);
+    if (!hop) {
+      ++refused;
+      continue;
+    }
+    ASSERT_TRUE(fits(shape, from, *hop)) << round;
+    hops.lead(*hop, 0x1000 * (round + 1), here);
+    placed.push_back(*hop);
+  }
+  EXPECT_LT(refused, 250U) << "the bound, or bytes that allow too little";
+  EXPECT_GT(placed.size(), 200U);
+  std::sort(placed.begin(), placed.end());
+  for (std::size_t i = 1; i < placed.size(); ++i) ASSERT_GE(placed[i] - placed[i - 1], arch::hop_length);
+  EXPECT_LE(hops.bytes(), hop_store::free_bytes + hop_store::bytes_a_hop * (placed.size() + 1));
+  hops.drop();
+}
+
+/// Its bytes are a jump there, and a thread in it is on its way.
+TEST(Hops, LeadToTheirTarget) {
+  hop_store hops;
+  const auto shape = shape_with({any, any, trapping, exactly(0xe7)});
+  const auto hop = hops.place(shape, here, true);
+  ASSERT_TRUE(hop);
+  const auto target = here + 0x1234'5678'9abc;  // farther than a near jump leads
+  hops.lead(*hop, here, target);
+  ASSERT_EQ(hops.write(), errc::ok);
+  const auto code = test::bytes_at(reinterpret_cast<const void*>(*hop), arch::hop_length);
+  // jmp *0(%rip), and the address behind it
+  EXPECT_THAT(std::vector(code.begin(), code.begin() + 6), ElementsAre(0xff, 0x25, 0, 0, 0, 0));
+  std::uintptr_t led = 0;
+  std::memcpy(&led, &code[6], sizeof led);
+  EXPECT_EQ(led, target);
+  EXPECT_EQ(hops.led_to(*hop), target);
+  EXPECT_EQ(hops.led_to(*hop + arch::hop_length), *hop + arch::hop_length);
+  EXPECT_EQ(hops.led_to(here), here);
+  EXPECT_EQ(hops.hops(), 1U);
+  // The same again is the same hop; another target, or a shape that does not lead there, is not.
+  EXPECT_EQ(hops.known(shape, here, target), hop);
+  EXPECT_FALSE(hops.known(shape, here, target + 1));
+  EXPECT_FALSE(hops.known(shape, here + 1, target));
+  EXPECT_FALSE(hops.known(shape_with({any, any, trapping, exactly(0xe8)}), here, target));
+}
+
+TEST(Hops, ShareAPage) {
+  hop_store hops;
+  const auto from = (here & ~std::uintptr_t{4095}) - 5;  // so that what the shape allows begins with a page
+  const auto shape = shape_with({any, any, exactly(0x55), exactly(0xe2)});
+  for (std::size_t i = 0; i < 4096 / arch::hop_length; ++i) {
+    const auto hop = hops.place(shape, from, i == 0);  // only the first may add memory
+    ASSERT_TRUE(hop) << i;
+    hops.lead(*hop, i + 1, here);
+  }
+  EXPECT_FALSE(hops.place(shape, from, false)) << "it is full";
+  EXPECT_EQ(hops.bytes(), 4096U);
+  hops.drop();
+  EXPECT_EQ(hops.bytes(), 0U);
+  EXPECT_EQ(hops.hops(), 0U);
+}
+
+TEST(Hops, AddNoPageWhereTheyMustNot) {
+  hop_store hops;
+  EXPECT_FALSE(hops.place(shape_with({any, any, exactly(0x55), exactly(0xe2)}), here, false));
+  EXPECT_EQ(hops.bytes(), 0U);
+}
+
+TEST(Hops, AreNotPlacedTwiceAtOnePlace) {
+  hop_store hops;
+  const auto one_place = shape_with({exactly(1), exactly(2), exactly(3), exactly(4)});
+  const auto hop = hops.place(one_place, here, true);
+  ASSERT_TRUE(hop);
+  EXPECT_EQ(*hop, here + 5 + 0x0403'0201);
+  EXPECT_FALSE(hops.place(one_place, here, true));
+  hops.take_back(*hop);
+  EXPECT_EQ(hops.place(one_place, here, true), hop);
+  hops.drop();
+}
+
+TEST(Hops, AreRefusedWhereSomethingIsMapped) {
+  hop_store hops;
+  // Right behind the jump: this program's own text.
+  EXPECT_FALSE(hops.place(shape_with({exactly(0), exactly(0), exactly(0), exactly(0)}), here, true));
+  EXPECT_EQ(hops.bytes(), 0U);
+}
+
+TEST(Hops, AreRefusedOutsideOfTheAddressSpace) {
+  hop_store hops;
+  EXPECT_FALSE(hops.place(shape_with({any, any, any, exactly(0x80)}), 0x40'0000, true));  // below zero
+  EXPECT_FALSE(hops.place(shape_with({any, any, any, exactly(0x7f)}), 0x7fff'fff0'0000, true));
+  EXPECT_TRUE(hops.place(shape_with({any, any, any, exactly(0x10)}), 0x40'0000, true));
+  hops.drop();
+}
+
+/// Each shape here needs a page of its own: at some number of hops there is no memory for more.
+TEST(Hops, KeepTheBoundOfMemory) {
+  hop_store hops;
+  std::size_t placed = 0;
+  for (std::size_t i = 0; i < 60; ++i) {
+    const auto shape = shape_with({any, any, exactly(i), exactly(0xe2)});
+    const auto hop = hops.place(shape, here, true);
+    const auto bound = hop_store::free_bytes + hop_store::bytes_a_hop * (placed + 1);
+    EXPECT_EQ(hop.has_value(), (placed + 1) * 4096 <= bound) << i;
+    EXPECT_LE(hops.bytes(), bound);
+    if (!hop) continue;
+    ++placed;
+    hops.lead(*hop, i + 1, here);
+  }
+  EXPECT_EQ(placed, 21U);
+  // Known pages still have room.
+  for (std::size_t i = 0; i < placed; ++i)
+    EXPECT_TRUE(hops.place(shape_with({any, any, exactly(i), exactly(0xe2)}), here, true));
+  hops.drop();
+}
+
+TEST(Hops, GiveTheirPagesBackUnlessTheyWereWritten) {
+  hop_store hops;
+  const auto shape = [](std::size_t i) { return shape_with({any, any, exactly(i), exactly(0xe3)}); };
+  const auto before = mappings();
+  for (std::size_t i = 0; i < 20; i += 2) {  // not adjacent: each is a mapping
+    const auto hop = hops.place(shape(i), here, true);
+    ASSERT_TRUE(hop);
+    hops.lead(*hop, i + 1, here);
+  }
+  EXPECT_EQ(mappings(), before + 10);
+  hops.drop();
+  EXPECT_EQ(mappings(), before);
+  EXPECT_EQ(hops.bytes(), 0U);
+
+  const auto kept = hops.place(shape(0), here, true);
+  ASSERT_TRUE(kept);
+  hops.lead(*kept, 1, here);
+  ASSERT_EQ(hops.write(), errc::ok);
+  const auto more = hops.place(shape(2), here, true);
+  ASSERT_TRUE(more);
+  const auto same_page = hops.place(shape(0), here, true);
+  ASSERT_TRUE(same_page);
+  hops.lead(*same_page, 2, here);
+  hops.drop();
+  EXPECT_EQ(mappings(), before + 1);
+  EXPECT_EQ(hops.bytes(), 4096U);
+  EXPECT_EQ(hops.hops(), 1U);
+  EXPECT_EQ(hops.place(shape(0), here, false), same_page) << "given back";
+  // Found but never led anywhere: write() gives those back, too.
+  ASSERT_TRUE(hops.place(shape(4), here, true));
+  ASSERT_EQ(hops.write(), errc::ok);
+  EXPECT_EQ(hops.bytes(), 4096U);
+}
+
+}  // namespace
+}  // namespace libprobe
