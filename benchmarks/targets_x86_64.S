@@ -23,4 +23,22 @@ target_\name:
         target nop5, nopl 0(%rax,%rax,1); ret
         target nop5_kernel, nopl 0(%rax,%rax,1); ret
 
+        // For jumps: long target_small(long, long), the sum, with the most usual of prologues; and its twin.
+        target small, push %rbp; mov %rsp, %rbp; lea (%rdi,%rsi), %rax; pop %rbp; ret
+        target small_two, push %rbp; mov %rsp, %rbp; lea (%rdi,%rsi), %rax; pop %rbp; ret
+
+        // Places in the middle of functions where each tactic is the first that fits. A jump whose distance ends in two
+        // zero bytes (those of `add %al, (%rax)`) would lead into the program itself.
+        .macro place name:req
+        .globl place_\name
+place_\name:
+        .endm
+        target over_long, lea scratch(%rip), %rax; place over_long; mov $0x12345678, %edx; ret
+        target punned, lea scratch(%rip), %rax; place punned; mov %rax, %rdx; mov %rdx, %rcx; ret
+        target prefixed, lea scratch(%rip), %rax; place prefixed; mov %rax, %rdx; add %al, (%rax); mov %rdx, %rcx; ret
+        target over_several, lea scratch(%rip), %rax; place over_several; push %rbx; mov %eax, %ecx; add %al, (%rax); pop %rbx; ret
+
+        .local scratch
+        .comm scratch, 8, 8
+
         .section .note.GNU-stack, "", @progbits
