@@ -40,8 +40,11 @@ bool reached_by(benchmark::State& state, const void* address, const std::string&
   const auto mine =
       std::ranges::find(rows, reinterpret_cast<std::uintptr_t>(address), &libprobe::probe_row::address);
   const bool good = mine != rows.end() && (tactic.empty() ? mine->jump : mine->tactic == tactic);
-  if (!good)
+  if (good) {
+    state.SetLabel(mine->tactic);
+  } else {
     state.SkipWithError(mine == rows.end() ? "not listed" : (mine->tactic + ": " + mine->reason).c_str());
+  }
   return good;
 }
 template <class Probe>
