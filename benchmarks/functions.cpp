@@ -1,4 +1,5 @@
-// What the function probes cost: jprobe, retprobe, replacement, the kernel's uretprobe.
+// What the function probes cost that are reached by a trap: jprobe, retprobe, replacement, the kernel's
+// uretprobe. Jumps: jumps.cpp.
 #include <benchmark/benchmark.h>
 
 #include <libprobe/libprobe.hpp>
@@ -12,6 +13,8 @@ void target_return_kernel();
 }
 
 namespace {
+
+constexpr auto trap = libprobe::probe_flags::no_jump;
 
 void call(benchmark::State& state) {
   for (auto _ : state) target_push();
@@ -35,13 +38,13 @@ void entered() {}
 
 /// The entry half alone: what a retprobe's hit has in common with a probe's.
 void probe(benchmark::State& state) {
-  libprobe::probe p{.at = target_push, .pre_handler = before};
+  libprobe::probe p{.at = target_push, .pre_handler = before, .flags = trap};
   if (!refused(state, libprobe::register_probe(p))) call(state);
 }
 BENCHMARK(probe)->Name("functions/probe");
 
 void retprobe(benchmark::State& state) {
-  libprobe::retprobe p{.at = target_push, .handler = at_return, .entry_handler = at_entry};
+  libprobe::retprobe p{.at = target_push, .handler = at_return, .entry_handler = at_entry, .flags = trap};
   if (refused(state, libprobe::register_retprobe(p))) return;
   call(state);
   if (libprobe::nmissed(p) != 0) state.SkipWithError("calls were missed");
@@ -49,13 +52,15 @@ void retprobe(benchmark::State& state) {
 BENCHMARK(retprobe)->Name("functions/retprobe");
 
 void jprobe(benchmark::State& state) {
-  libprobe::jprobe p{.at = target_push, .entry = reinterpret_cast<void*>(entered), .stack_bytes = 0};
+  libprobe::jprobe p{
+      .at = target_push, .entry = reinterpret_cast<void*>(entered), .flags = trap, .stack_bytes = 0};
   if (!refused(state, libprobe::register_jprobe(p))) call(state);
 }
 BENCHMARK(jprobe)->Name("functions/jprobe");
 
 void replaced(benchmark::State& state) {
-  const auto handle = libprobe::replace(target_push, [](auto original) { original(); });
+  const auto handle = libprobe::replace(
+      target_push, [](auto original) { original(); }, trap);
   call(state);
 }
 BENCHMARK(replaced)->Name("functions/replace");

@@ -1,4 +1,5 @@
-// What one hit costs: ours, a bare breakpoint's, the kernel's uprobe's.
+// What one hit costs that comes by a trap: ours, a bare breakpoint's, the kernel's uprobe's. Jumps:
+// jumps.cpp.
 #include <benchmark/benchmark.h>
 #include <algorithm>
 #include <libprobe/libprobe.hpp>
@@ -45,7 +46,10 @@ void bare_breakpoint_threads(benchmark::State& state) {
 
 void hit(benchmark::State& state, void (*target)(), const std::string& method, probe_flags flags,
          bool with_after) {
-  probe p{.at = target, .pre_handler = before, .post_handler = with_after ? after : nullptr, .flags = flags};
+  probe p{.at = target,
+          .pre_handler = before,
+          .post_handler = with_after ? after : nullptr,
+          .flags = flags | probe_flags::no_jump};
   if (const auto why = libprobe::register_probe(p)) return state.SkipWithError(why.message().c_str());
   const auto rows = libprobe::list_probes();
   const auto mine =
@@ -59,7 +63,7 @@ void hit(benchmark::State& state, void (*target)(), const std::string& method, p
 void hit_threads(benchmark::State& state) {
   static probe* p = nullptr;
   if (state.thread_index() == 0) {
-    p = new probe{.at = target_push, .pre_handler = before};
+    p = new probe{.at = target_push, .pre_handler = before, .flags = probe_flags::no_jump};
     if (const auto why = libprobe::register_probe(*p)) return state.SkipWithError(why.message().c_str());
   }
   call(state, target_push);

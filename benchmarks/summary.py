@@ -23,10 +23,17 @@ class Figures:
     def __init__(self, runs):
         self.runs = runs
 
+    def values(self, name, field):
+        return [run[field] for run in self.runs.get(name, []) if not run.get("error_occurred") and field in run]
+
+    # Both are None if the benchmark did not run, or was refused by the machine.
     def median(self, name, field="cpu_time"):
-        """None if the benchmark did not run, or was refused by the machine."""
-        values = [run[field] for run in self.runs.get(name, []) if not run.get("error_occurred") and field in run]
+        values = self.values(name, field)
         return statistics.median(values) if values else None
+
+    def lowest(self, name, field="cpu_time"):
+        """For a few nanoseconds: whatever else the machine does only adds to them."""
+        return min(self.values(name, field), default=None)
 
     def ratio(self, above, below, field="cpu_time"):
         upper, lower = self.median(above, field), self.median(below, field)
@@ -74,6 +81,49 @@ def rows(figures):
     yield note("replace, calling the original / bare int3", ratio("functions/replace", bare), "x")
     yield note("retprobe", both, "ns")
     yield note("the kernel's uretprobe", ns("functions/uretprobe"), "ns")
+
+    def added(name, bare="jump/unprobed"):
+        """What a probe adds to the call of the same function."""
+        probed, unprobed = figures.lowest(name), figures.lowest(bare)
+        return probed - unprobed if probed and unprobed else None
+
+    yield note("call of a small function", figures.lowest("jump/unprobed"), "ns")
+    for what, name, limit in (("handler with general registers only", "general_regs_only", 7),
+                              ("handler that uses no vector register", "uses_none", 12),
+                              ("handler that copies 16 bytes by SSE", "copies", 12),
+                              ("handler that adds doubles", "adds", 12),
+                              ("handler that calls libc: all vector registers saved", "calls_libc", 12),
+                              ("retprobe, entry and return handler", "retprobe", 20),
+                              ("the same with general registers only", "retprobe_general_regs_only", 20),
+                              ("typed replace, calling the original", "replace", 8),
+                              ("the same with standard_abi", "replace_standard_abi", 4)):
+        yield at_most(f"jump adds, {what}", added(f"jump/{name}"), "ns", limit)
+    # A disabled probe is the program's own text again: half a nanosecond is chance.
+    yield at_most("jump adds, disabled", added("jump/disabled"), "ns", 0.5)
+    yield note("jump adds, pre_handler and post_handler", added("jump/post_handler"), "ns")
+    yield note("jump adds, jprobe", added("jump/jprobe"), "ns")
+    for tactic in ("over_long", "punned", "prefixed", "over_several"):
+        yield note(f"jump adds, in the middle of a function, {tactic}",
+                   added(f"jump/middle/{tactic}", f"jump/middle_unprobed/{tactic}"), "ns")
+    yield note("the same handler by a trap adds", added("jump/no_jump"), "ns")
+
+    # Beside other work two threads have less than two cores: the unprobed call shows how much.
+    def two_to_one(name):
+        one, two = (figures.median(f"jump/{name}/real_time/threads:{n}", "items_per_second") for n in (1, 2))
+        return two / one if one and two else None
+
+    yield at_least("jumps a second, two threads at one probe / one", two_to_one("threads"), "x", 1.8)
+    yield at_least("jumps a second, two threads at a probe each / one", two_to_one("threads_apart"), "x", 1.8)
+    yield note("unprobed calls a second, two threads / one", two_to_one("threads_unprobed"), "x")
+
+    every = "jump/all_entries"
+    yield note("function entries of libsqlite3, at once, beside two threads with SQL", ns(every, "probes"), "")
+    yield note("of these by jumps", ns(every, "jumps"), "")
+    for what, field, limit in (("the first", "fresh", 5000), ("the second", "again", 5000)):
+        yield at_most(f"register them, {what} time, a probe", ns(every, field), "ns", limit)
+        yield note("the same, the thread's own time", ns(every, field + "_cpu"), "ns")
+    yield at_most("remove them in a batch, a probe", ns(every, "remove"), "ns", 400)
+    yield note("the same, the thread's own time", ns(every, "remove_cpu"), "ns")
 
     yield at_most("epoch section", ns("epoch_section"), "ns", 3)
     yield at_most("lookup among 100,000 sites", ns("lookup_random/100000"), "ns", 15)
