@@ -135,7 +135,7 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
     const auto hop = hops_.place(shape, at.address, may_grow);
     // Code for a jump that cannot be would be made anew each time.
     if (!hop && !hops_.may_know(shape, at.address)) return false;
-    if (made.detour == 0 && !link(at, ground, shape, after, made)) {
+    if (made.detour == 0 && !link(at, ground, shape, of, made)) {
       if (hop) hops_.take_back(*hop);
       return false;
     }

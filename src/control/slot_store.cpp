@@ -104,23 +104,6 @@ result<slot_store::handle> slot_store::get(const arch::displaced& plan, std::uin
              });
 }
 
-/// Takes it out of its chain.
-void slot_store::forget(const site::slot& gone) noexcept {
-  for (auto& known : known_) {
-    const site::slot* first = known.find(gone.address);
-    if (first == &gone) {
-      known.erase(gone.address);
-      if (gone.older != nullptr) known.insert(gone.address, gone.older);
-      return;
-    }
-    for (; first != nullptr; first = first->older) {
-      if (first->older != &gone) continue;
-      const_cast<site::slot*>(first)->older = gone.older;  // all of them lie in our own chunks
-      return;
-    }
-  }
-}
-
 errc slot_store::write() {
   if (fresh_.empty()) return errc::ok;
   std::sort(fresh_.begin(), fresh_.end(),

@@ -75,7 +75,6 @@ class slot_store {
   };
 
   static errc make(const emitter& emit, fresh_slot& fresh);
-  void forget(const site::slot& gone) noexcept;
   site::chunk* chunk_near(std::uintptr_t address, std::uintptr_t reach);
   bool add_chunk(std::uintptr_t near, std::uintptr_t reach);
   void forget(const site::slot& slot) noexcept;
@@ -86,7 +85,7 @@ class slot_store {
   std::size_t next_attempt_ = 0;
   std::size_t bound_ = idle_bound;
   // By kind, then by address of the displaced instruction: the newest, which knows the older ones.
-  static constexpr std::size_t kinds = 5;
+  static constexpr std::size_t kinds = 8;
   site::table<site::slot> known_[kinds];
   std::vector<fresh_slot> fresh_;
 };
