@@ -13,7 +13,7 @@ namespace libprobe::arch {
 namespace {
 
 constexpr std::size_t most_instructions = 4096;
-constexpr vector_use unknown{vector_use::every_file, true, false};
+constexpr vector_use unknown{vector_use::every_file, true};
 
 bool between(unsigned what, unsigned low, unsigned high) noexcept { return what >= low && what <= high; }
 
@@ -38,32 +38,32 @@ vector_use use_of(const instruction& what) noexcept {
     const bool masks = (what.map == instruction::map_0f &&
                         (between(what.opcode, 0x41, 0x4b) || between(what.opcode, 0x90, 0x99))) ||
                        (what.map == instruction::map_0f3a && between(what.opcode, 0x30, 0x33));
-    return masks ? unknown : vector_use{low_file, true, false};
+    return masks ? unknown : vector_use{low_file, true};
   }
   switch (what.map) {
     case instruction::one_byte:
-      return between(what.opcode, 0xd8, 0xdf) || what.opcode == 0x9b ? vector_use{everything, true, false}
+      return between(what.opcode, 0xd8, 0xdf) || what.opcode == 0x9b ? vector_use{everything}
                                                                      : vector_use{};
     case instruction::map_0f: {
       if (what.opcode == 0xae) {  // fences and fxsave, ldmxcsr, xrstor and their like
         const unsigned group = (what.modrm >> 3) & 7U;
-        return what.mod() == 3 && group >= 5 ? vector_use{} : vector_use{everything, true, false};
+        return what.mod() == 3 && group >= 5 ? vector_use{} : vector_use{everything};
       }
-      if (what.opcode == 0x77) return {everything, true, false};  // emms
+      if (what.opcode == 0x77) return vector_use{everything};  // emms
       if (!is_vector_opcode(what.opcode) || what.opcode == 0xff) return {};
       // Without a prefix the integer operations work on mm registers, which are the x87 ones.
       const bool integer = between(what.opcode, 0x60, 0x7f) || what.opcode >= 0xd0 || between(what.opcode, 0xc4, 0xc5);
-      if (integer && !what.operand_size && !what.rep && !what.repne) return {everything, true, false};
-      return {low_halves, is_arithmetic(what.opcode), false};
+      if (integer && !what.operand_size && !what.rep && !what.repne) return vector_use{everything};
+      return vector_use{low_halves, is_arithmetic(what.opcode)};
     }
     case instruction::map_0f38:
     case instruction::map_0f3a:
       // movbe, crc32, adcx and adox work on general registers.
       if (what.map == instruction::map_0f38 && what.opcode >= 0xf0) return {};
-      if (!what.operand_size && !what.rep && !what.repne) return {everything, true, false};  // mm or SHA
-      return {low_halves, true, false};
+      if (!what.operand_size && !what.rep && !what.repne) return vector_use{everything};  // mm or SHA
+      return vector_use{low_halves, true};
     default:
-      return {everything, true, false};
+      return vector_use{everything};
   }
 }
 
@@ -109,7 +109,7 @@ vector_use vectors_used_by(std::uintptr_t function) noexcept {
       auto at = to_visit.back();
       to_visit.pop_back();
       if (at == save_vectors) {
-        found.add({vector_use::low_file, false, false});
+        found.add(vector_use{vector_use::low_file});
         continue;
       }
       for (;;) {

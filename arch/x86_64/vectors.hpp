@@ -1,11 +1,14 @@
 // What code may do to the extended state, and so what must be saved around it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace libprobe::arch {
 
-struct vector_use {
+/// One word, as detour.S reads it.
+class vector_use {
+ public:
   enum level : std::uint8_t {
     nothing,     // general registers only
     low_halves,  // xmm0-15, and never what lies above them: legacy SSE
@@ -13,29 +16,36 @@ struct vector_use {
     every_file,  // all vector and mask registers
     everything,  // x87 too: the whole state, as XSAVE stores it
   };
-  level most = nothing;
-  bool arithmetic = false;  // raises exception flags in MXCSR
-  bool ordinary = false;    // needs ordinary context, and the whole state
 
-  /// As detour.S reads them.
-  [[nodiscard]] constexpr std::uint32_t bits() const noexcept {
-    return most | (arithmetic ? 0x100U : 0U) | (ordinary ? 0x200U : 0U);
-  }
+  constexpr vector_use() = default;
+  /// `arithmetic`: it raises exception flags in MXCSR. `ordinary`: it needs ordinary context.
+  constexpr explicit vector_use(level most, bool arithmetic = false, bool ordinary = false) noexcept
+      : bits_{most | (arithmetic || most == everything ? arithmetic_bit : 0) | (ordinary ? ordinary_bit : 0)} {}
   static constexpr vector_use of(std::uint32_t bits) noexcept {
-    return {static_cast<level>(bits & 0xff), (bits & 0x100) != 0, (bits & 0x200) != 0};
+    vector_use made;
+    made.bits_ = bits;
+    return made;
   }
+
+  [[nodiscard]] constexpr std::uint32_t bits() const noexcept { return bits_; }
+  [[nodiscard]] constexpr level most() const noexcept { return static_cast<level>(bits_ & level_bits); }
+  [[nodiscard]] constexpr bool arithmetic() const noexcept { return (bits_ & arithmetic_bit) != 0; }
+  [[nodiscard]] constexpr bool ordinary() const noexcept { return (bits_ & ordinary_bit) != 0; }
   [[nodiscard]] constexpr bool within(const vector_use& saved) const noexcept {
-    return most <= saved.most && (!arithmetic || saved.arithmetic || saved.most == everything) &&
-           (!ordinary || saved.ordinary);
+    return (bits_ & level_bits) <= (saved.bits_ & level_bits) && (bits_ & ~saved.bits_ & ~level_bits) == 0;
   }
   constexpr void add(const vector_use& other) noexcept {
-    if (other.most > most) most = other.most;
-    arithmetic = arithmetic || other.arithmetic;
-    ordinary = ordinary || other.ordinary;
+    bits_ = std::max(bits_ & level_bits, other.bits_ & level_bits) | ((bits_ | other.bits_) & ~level_bits);
   }
+  /// The same without what only ordinary context or MXCSR tells of.
+  [[nodiscard]] constexpr vector_use registers_only() const noexcept { return of(bits_ & level_bits); }
+
+ private:
+  static constexpr std::uint32_t level_bits = 0xff, arithmetic_bit = 0x100, ordinary_bit = 0x200;
+  std::uint32_t bits_ = nothing;
 };
 
 /// In a signal handler, whose frame holds it all.
-constexpr vector_use all_saved() noexcept { return {vector_use::everything, true, true}; }
+constexpr vector_use all_saved() noexcept { return vector_use{vector_use::everything, true, true}; }
 
 }  // namespace libprobe::arch

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <libprobe/error.hpp>
 #include <libprobe/location.hpp>
 #include <libprobe/probe.hpp>
@@ -14,7 +15,7 @@ struct retprobe;
 
 /// One call of a probed function, from its entry to its return. Belongs to libprobe; valid inside handlers
 /// only.
-class retprobe_instance {
+class alignas(std::max_align_t) retprobe_instance {
  public:
   [[nodiscard]] retprobe& probe() const noexcept { return *probe_; }
   /// `data_size` bytes for the user, aligned as by malloc, zero at entry; kept from entry_handler to handler.
@@ -31,6 +32,7 @@ class retprobe_instance {
   void* return_address_;
   retprobe_instance* next_in_call_;
   void* pool_;
+  std::uint32_t number_;
 };
 
 /// Handlers at entry and return of a function. Owned by the caller, neither copied nor moved while

@@ -30,8 +30,8 @@ result<api::wish> api::wish_for(replacement& r) {
   a->before = api::replacement_before;
   a->replace = api::replacement_run;
   a->replace_live = api::replacement_run_live;
-  a->vectors = any(r.flags & probe_flags::standard_abi) ? arch::vector_use{} : api::vectors_of(r.flags, r.entry);
-  a->vectors.arithmetic = false;  // exception flags belong to the thread, as in any call
+  // Exception flags belong to the thread, as in any call.
+  if (!any(r.flags & probe_flags::standard_abi)) a->vectors = api::vectors_of(r.flags, r.entry).registers_only();
   wish.need.purpose = site::purpose::replace;
   wish.need.no_jump = any(r.flags & probe_flags::no_jump);
   wish.need.code = true;

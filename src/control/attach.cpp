@@ -218,7 +218,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     if (at->through != nullptr) {  // before the hooks can be found
       auto wanted = arch::vector_use::of(at->through->vectors.load(std::memory_order_relaxed));
       wanted.add(r.what->vectors);
-      if (at->detour_for == site::purpose::replace) wanted.ordinary = true;
+      if (at->detour_for == site::purpose::replace) wanted = arch::vector_use{wanted.most(), wanted.arithmetic(), true};
       at->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
     }
     auto& link = at->last != nullptr ? at->last->next : at->first;

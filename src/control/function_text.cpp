@@ -21,6 +21,7 @@ constexpr std::size_t page_size = 4096;
 
 bool function_text::read_original(std::uintptr_t from, std::span<std::uint8_t> to) {
   if (!os::read_memory(from, to)) return false;
+  if (site::sites.size() == 0) return true;
   for (std::size_t i = 0; i < to.size(); ++i) {
     const bool may_be_ours = to[i] == arch::breakpoint[0] || arch::may_begin_jump(to[i]);
     if (!may_be_ours) continue;
@@ -64,7 +65,16 @@ result<function_text::function*> function_text::load(std::uintptr_t address, std
   fresh.bytes.resize(extent->end - extent->start);
   fresh.boundaries.resize(fresh.bytes.size());
   fresh.last_used = ++clock_;
-  if (!read_original(fresh.start, fresh.bytes)) return errc::not_executable;
+  // With what is behind it, in one go if that is there.
+  fresh.bytes.resize(fresh.bytes.size() + fresh.behind.size());
+  if (read_original(fresh.start, fresh.bytes)) {
+    fresh.behind_size = fresh.behind.size();
+    std::copy(fresh.bytes.end() - static_cast<std::ptrdiff_t>(fresh.behind_size), fresh.bytes.end(), fresh.behind.begin());
+    fresh.bytes.resize(fresh.boundaries.size());
+  } else {
+    fresh.bytes.resize(fresh.boundaries.size());
+    if (!read_original(fresh.start, fresh.bytes)) return errc::not_executable;
+  }
   if (functions_.size() < remembered) {
     functions_.push_back(std::move(fresh));
     return &functions_.back();
@@ -158,8 +168,9 @@ bool function_text::ground_at(std::uintptr_t address, ground& to) {
   to.size = std::min(bytes.size(), in.bytes.size() - offset);
   std::copy_n(&in.bytes[offset], to.size, bytes.begin());
   const auto own = to.size;
-  while (to.size < arch::longest_window && read_original(address + to.size, std::span{bytes}.subspan(to.size, 1)))
-    ++to.size;
+  const auto more = std::min(bytes.size() - own, in.behind_size);
+  std::copy_n(in.behind.begin(), more, &bytes[own]);
+  to.size += more;
   std::size_t length = 0;
   for (to.count = 0; to.count < arch::most_members && length < arch::jump_length; ++to.count) {
     if (length >= to.size) break;

@@ -41,6 +41,8 @@ class function_text {
   struct function {
     std::uintptr_t start = 0;
     std::vector<std::uint8_t> bytes;
+    std::array<std::uint8_t, 2 * arch::max_instruction_length> behind;  // what follows the function
+    std::size_t behind_size = 0;
     std::vector<bool> boundaries;
     std::size_t decoded = 0;  // boundaries are known below this offset
     bool stuck = false;       // no instruction there

@@ -16,10 +16,11 @@ constexpr std::uintptr_t highest_address = 0x7fff'ffff'0000;
 }  // namespace
 
 bool hop_store::page::is_free(std::size_t offset) const noexcept {
-  for (std::size_t i = offset; i < offset + arch::hop_length; ++i) {
-    if ((used[i / 64] >> (i % 64) & 1U) != 0) return false;
-  }
-  return true;
+  constexpr std::uint64_t all = (std::uint64_t{1} << arch::hop_length) - 1;
+  const auto shift = offset % 64;
+  auto bits = used[offset / 64] >> shift;
+  if (shift + arch::hop_length > 64) bits |= used[offset / 64 + 1] << (64 - shift);
+  return (bits & all) == 0;
 }
 
 void hop_store::page::mark(std::size_t offset, bool taken) noexcept {
@@ -115,7 +116,11 @@ class hop_store::search {
       return false;
     }
     const std::uint64_t span = std::uint64_t{1} << (8 * (i + 1));
-    if (i == 3) return visit(interval{base_ - 0x8000'0000, base_ + 0x7fff'ffff});
+    if (i == 3) {  // anywhere: the nearest first, and never around the ends of the address space
+      constexpr std::uintptr_t reach = 0x7fff'0000;
+      const auto low = base_ > lowest_address + reach ? base_ - reach : lowest_address;
+      return visit(interval{base_, std::min(base_ + reach, highest_address)}) || visit(interval{low, base_});
+    }
     const auto distance = static_cast<std::int64_t>(static_cast<std::int32_t>(upper));
     const auto first = base_ + static_cast<std::uintptr_t>(distance);
     if (first < lowest_address || first + span > highest_address) return false;
@@ -129,15 +134,21 @@ class hop_store::search {
 std::optional<std::uintptr_t> hop_store::place_in_known_page(const search& wanted) {
   std::optional<std::uintptr_t> found;
   constexpr int patience = 24;
+  const auto look_in = [&](auto& candidate) {
+    const auto offset =
+        wanted.find_offset(candidate.first, [&](std::size_t at) { return candidate.second.is_free(at); });
+    if (!offset) return false;
+    candidate.second.mark(*offset, true);
+    found = last_page_ = candidate.first + *offset;
+    last_page_ &= ~(page_bytes - 1);
+    return true;
+  };
+  // Shapes and addresses come in runs that can share a page.
+  if (const auto last = pages_.find(last_page_); last != pages_.end() && look_in(*last)) return found;
   wanted.any_interval([&](const interval& in) {
     auto at = pages_.lower_bound(in.first & ~(page_bytes - 1));
     for (int tries = 0; tries < patience && at != pages_.end() && at->first <= in.last; ++tries, ++at) {
-      const auto offset =
-          wanted.find_offset(at->first, [&](std::size_t candidate) { return at->second.is_free(candidate); });
-      if (!offset) continue;
-      at->second.mark(*offset, true);
-      found = at->first + *offset;
-      return true;
+      if (look_in(*at)) return true;
     }
     return false;
   });

@@ -63,6 +63,7 @@ class hop_store {
   std::optional<std::uintptr_t> place_in_new_page(const search& wanted);
 
   std::map<std::uintptr_t, page> pages_;
+  std::uintptr_t last_page_ = 0;
   std::map<std::pair<std::uintptr_t, std::uintptr_t>, std::uintptr_t> known_;  // by address of the jump and target
   std::vector<fresh_hop> fresh_;
   std::vector<std::uintptr_t> fresh_pages_;

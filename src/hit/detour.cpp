@@ -59,7 +59,7 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
   const auto& from = *static_cast<const site::detour*>(about);
   const auto saved = arch::vector_use::of(saved_bits);
   const auto sp = regs->sp();
-  if (saved.ordinary) return hit::run_ordinary(from, *regs, vectors, saved) || regs->sp() != sp;
+  if (saved.ordinary()) return hit::run_ordinary(from, *regs, vectors, saved) || regs->sp() != sp;
   const epoch::section section;
   const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
   if (at == nullptr) return 0;  // removed: the displaced instruction alone

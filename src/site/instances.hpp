@@ -31,14 +31,14 @@ struct instance_pool : attachment {
     auto* instance = reinterpret_cast<retprobe_instance*>(memory + number * stride);
     auto* data = static_cast<volatile std::uint64_t*>(instance->data());  // volatile: no call of memset
     for (std::size_t i = 0; i < (stride - sizeof *instance) / sizeof *data; ++i) data[i] = 0;
+    instance->number_ = number;
     instance->next_in_call_ = nullptr;
     instance->pool_ = this;
     return instance;
   }
   /// Signal-safe. After it, the pool may be freed at the end of a grace period.
   void give(retprobe_instance& instance) noexcept {
-    free.give(static_cast<std::uint32_t>(
-        static_cast<std::size_t>(reinterpret_cast<std::byte*>(&instance) - memory) / stride));
+    free.give(instance.number_);
     active.fetch_sub(1, std::memory_order_release);  // pairs with the acquire load before the pool is freed
   }
 };

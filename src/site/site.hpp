@@ -116,7 +116,7 @@ struct site {
   }
   [[nodiscard]] bool wants_ordinary() const noexcept {
     bool answer = false;
-    for_each_active([&answer](const attachment& a) { answer = answer || a.vectors.ordinary; });
+    for_each_active([&answer](const attachment& a) { answer = answer || a.vectors.ordinary(); });
     return answer;
   }
 };
