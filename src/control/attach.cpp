@@ -197,7 +197,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
       // grace period.
       made->first.store(old->first.load(std::memory_order_relaxed), std::memory_order_relaxed);
       made->last = old->last;
-      made->now = old->now;
+      made->now = old->now.load();
       std::erase(yielding_, old);
       for (auto* a = made->first.load(); a != nullptr; a = a->next.load()) a->where = made.get();
       old->next_retired = std::exchange(retired_sites_, old);
@@ -237,7 +237,7 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
   sites.reserve(requests.size());
   for (const auto& r : requests) {
     site::site* at = r.what->where;
-    const bool complete = at->now == site::text::jump || (at->now == site::text::breakpoint && (at->jump == nullptr || at->yields));
+    const bool complete = at->now == site::text::jump || (at->now == site::text::breakpoint && (at->jump == nullptr || at->yields || at->retreated));
     if (!r.what->disabled && !complete && (sites.empty() || sites.back() != at)) sites.push_back(at);
   }
   const auto why = write_text(sites, site::text::jump, *this);

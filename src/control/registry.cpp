@@ -214,8 +214,10 @@ std::vector<entry> registry::list() {
     for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
       if (a->removed) continue;
       entries.push_back({at.address, a->kind, a->disabled, at.plan.how, at.now == site::text::jump,
-                         at.jump != nullptr && !at.yields ? at.jump->shape.how : arch::tactic::breakpoint,
-                         at.yields ? "another probe needs the text of its jump" : at.why_trap,
+                         at.jump != nullptr && !at.yields && !at.retreated ? at.jump->shape.how : arch::tactic::breakpoint,
+                         at.yields       ? "another probe needs the text of its jump"
+                         : at.retreated ? "too many branches led into the jump"
+                                        : at.why_trap,
                          a->hits.total(), a->missed->load(std::memory_order_relaxed)});
     }
   });

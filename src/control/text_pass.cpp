@@ -14,15 +14,6 @@ namespace {
 
 using site::text;
 
-/// Tells the hit path that what it finds in text and table need not fit together at the moment.
-class text_is_changing {
- public:
-  text_is_changing() noexcept { site::text_version.fetch_add(1, std::memory_order_acq_rel); }
-  ~text_is_changing() { site::text_version.fetch_add(1, std::memory_order_acq_rel); }
-  text_is_changing(const text_is_changing&) = delete;
-  text_is_changing& operator=(const text_is_changing&) = delete;
-};
-
 constexpr std::size_t most_steps = 3;
 
 /// The next state on the way to `wanted`: up one at a time, and down again, but straight to a staged window from below.
@@ -33,7 +24,7 @@ text next_state(text now, text wanted) noexcept {
 
 /// A site that has no jump, or may not have it now, stays a breakpoint.
 text goal_of(const site::site& at, text wanted) noexcept {
-  const bool none = at.jump == nullptr || at.yields;
+  const bool none = at.jump == nullptr || at.yields || at.retreated;
   return wanted == text::jump && none ? text::breakpoint : wanted;
 }
 
@@ -99,14 +90,20 @@ struct pass {
 
 }  // namespace
 
+namespace {
+
+errc restore(std::span<site::site* const> sites, text wanted, window_observer& observer) noexcept;
+
+}  // namespace
+
 errc write_text(std::span<site::site* const> sites, text wanted, window_observer& observer) {
   if (sites.empty()) return errc::ok;
   std::vector<text> before(sites.size());
-  std::transform(sites.begin(), sites.end(), before.begin(), [](const site::site* at) { return at->now; });
+  std::transform(sites.begin(), sites.end(), before.begin(), [](const site::site* at) { return at->now.load(); });
   pass now;
   now.steps.reserve(sites.size());
   now.edits.reserve(sites.size());
-  const text_is_changing mark;
+  const site::text_owner mine;
   for (std::size_t i = 0; i < most_steps; ++i) {
     now.begin(sites, wanted);
     if (now.steps.empty()) break;
@@ -127,7 +124,7 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
     const bool differs = std::any_of(now.edits.begin(), now.edits.end(), [](const os::edit& e) {
       return e.done == os::edit::outcome::differs || e.done == os::edit::outcome::gone;
     });
-    for (std::size_t n = 0; n < sites.size(); ++n) restore_text(sites.subspan(n, 1), before[n], observer);
+    for (std::size_t n = 0; n < sites.size(); ++n) restore(sites.subspan(n, 1), before[n], observer);
     return differs ? errc::text_changed : errc::text_not_writable;
   }
   return errc::ok;
@@ -135,9 +132,15 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
 
 errc restore_text(std::span<site::site* const> sites, text wanted, window_observer& observer) noexcept {
   if (sites.empty()) return errc::ok;
+  const site::text_owner mine;
+  return restore(sites, wanted, observer);
+}
+
+namespace {
+
+errc restore(std::span<site::site* const> sites, text wanted, window_observer& observer) noexcept {
   errc answer = errc::ok;
   constexpr std::size_t at_once = 256;
-  const text_is_changing mark;
   for (std::size_t i = 0; i < most_steps; ++i) {
     bool any = false;
     for (std::size_t first = 0; first < sites.size();) {
@@ -173,5 +176,7 @@ errc restore_text(std::span<site::site* const> sites, text wanted, window_observ
   }
   return answer;
 }
+
+}  // namespace
 
 }  // namespace libprobe::control

@@ -1,6 +1,7 @@
 // Threads that come to an inner boundary of a jump's window.
 #pragma once
 
+#include "hit/retreat.hpp"
 #include "site/site.hpp"
 
 namespace libprobe::hit {
@@ -12,8 +13,14 @@ inline bool land(std::uintptr_t address, registers& regs) noexcept {
   if (at == nullptr) return false;
   const auto copy = at->copy.load(std::memory_order_acquire);  // pairs with jump_planner::set_landings()
   if (copy == 0) return false;
-  at->traps.fetch_add(1, std::memory_order_relaxed);
   regs.set_ip(copy);
+  // A thread that was there when the jump was written comes once. A branch comes again and again: then a breakpoint at the
+  // jump's own place costs less.
+  constexpr std::uint32_t too_many = 64;
+  if (at->traps.fetch_add(1, std::memory_order_relaxed) >= too_many) {
+    at->traps.store(0, std::memory_order_relaxed);
+    retreat(at->jump_at.load(std::memory_order_relaxed));
+  }
   return true;
 }
 

@@ -12,6 +12,7 @@
 #include "site/detour.hpp"
 #include "site/slots.hpp"
 #include "site/table.hpp"
+#include "site/text_owner.hpp"
 
 namespace libprobe {
 struct probe;
@@ -90,7 +91,8 @@ struct site {
   std::atomic<attachment*> first{nullptr};
   // control only:
   attachment* last = nullptr;
-  text now = text::original;
+  std::atomic<text> now{text::original};  // changed by whoever owns text
+  std::atomic<bool> retreated{false};     // too many threads came to its inner boundaries: it stays a breakpoint
   detour* through = nullptr;         // where its jump leads; null: it has none
   std::uintptr_t first_copy = 0;     // the displaced instruction's, behind the detour
   std::unique_ptr<jump_text> jump;   // the bytes
@@ -126,9 +128,5 @@ extern constinit table<site> sites;
 
 /// By address. Landings live as long as the process.
 extern constinit table<landing> landings;
-
-/// Odd while text is being written, and different after: whoever finds neither a site nor restored text in
-/// between looks again.
-extern constinit std::atomic<std::uint64_t> text_version;
 
 }  // namespace libprobe::site

@@ -1,0 +1,41 @@
+// Who writes text: control, or for a moment a hit that retreats.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "arch/arch.hpp"
+
+namespace libprobe::site {
+
+/// Odd while text is being written, and different after: whoever finds neither a site nor restored text in
+/// between looks again.
+extern constinit std::atomic<std::uint64_t> text_version;
+
+/// The right to write text and to change what sites say of theirs, for as long as it lives.
+class text_owner {
+ public:
+  enum only_if { if_free };
+
+  /// Control: waits for a hit that has it, which takes microseconds. Not inside another one of the same thread.
+  text_owner() noexcept {
+    while (!take()) arch::cpu_relax();
+  }
+  /// A hit never waits: the thread that it interrupted may be the owner.
+  explicit text_owner(only_if) noexcept : mine_{take()} {}
+  ~text_owner() {
+    if (mine_) text_version.fetch_add(1, std::memory_order_acq_rel);
+  }
+  text_owner(const text_owner&) = delete;
+  text_owner& operator=(const text_owner&) = delete;
+  explicit operator bool() const noexcept { return mine_; }
+
+ private:
+  static bool take() noexcept {
+    auto version = text_version.load(std::memory_order_relaxed);
+    return (version & 1) == 0 && text_version.compare_exchange_strong(version, version + 1, std::memory_order_acq_rel);
+  }
+  bool mine_ = true;
+};
+
+}  // namespace libprobe::site
