@@ -187,6 +187,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
       made->first.store(old->first.load(std::memory_order_relaxed), std::memory_order_relaxed);
       made->last = old->last;
       made->now = old->now;
+      if (made->through == nullptr) made->through = old->through;  // who is on the way through it finds the new one
       std::erase(yielding_, old);
       for (auto* a = made->first.load(); a != nullptr; a = a->next.load()) a->where = made.get();
       old->next_retired = std::exchange(retired_sites_, old);

@@ -81,8 +81,8 @@ struct site {
   // control only:
   attachment* last = nullptr;
   text now = text::original;
-  detour* through = nullptr;         // where its jump leads; null: it has none
-  std::uintptr_t first_copy = 0;     // the displaced instruction's, behind the detour
+  detour* through = nullptr;         // where its jump leads, or that of an earlier plan for the address; null: none ever did
+  std::uintptr_t first_copy = 0;     // the displaced instruction's, behind the detour; set before it is published
   std::unique_ptr<jump_text> jump;   // the bytes
   bool yields = false;               // another probe needs bytes of the jump's window: it stays a breakpoint
   const char* why_trap = nullptr;    // why it has no jump
