@@ -156,6 +156,9 @@ void call_in_place(const void* entry, registers& regs, void* vectors, std::size_
 /// Reads the code of a handler, and of all that it calls directly, for what it can do to the extended state. What
 /// cannot be followed may do everything. Control side.
 vector_use vectors_used_by(std::uintptr_t function) noexcept;
+/// True if the code of a function works with x87 or mm registers. In any other function their stack is empty, or holds a
+/// result on its way to the caller (System V ABI, 3.2.1), and code that follows the ABI leaves it so.
+bool keeps_x87(std::span<const std::uint8_t> function) noexcept;
 
 /// Learns how much extended state the CPU has. Before anything of this part is used.
 void prepare_ordinary() noexcept;

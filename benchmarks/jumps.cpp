@@ -93,7 +93,7 @@ struct handlers {
 void hit(benchmark::State& state, const handlers& what, probe_flags flags) {
   const auto target = what.after != nullptr ? target_small_post : target_small;
   const auto use = libprobe::arch::vectors_used_by(reinterpret_cast<std::uintptr_t>(what.before));
-  if (use.most != what.most || use.arithmetic != what.arithmetic)
+  if (use.most() != what.most || use.arithmetic() != what.arithmetic)
     return state.SkipWithError("the handler was compiled to something else");
   probe p{.at = target, .pre_handler = what.before, .post_handler = what.after, .flags = flags};
   if (refused(state, libprobe::register_probe(p))) return;

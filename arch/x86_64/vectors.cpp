@@ -93,6 +93,16 @@ flow flow_of(const instruction& what) noexcept {
 
 }  // namespace
 
+bool keeps_x87(std::span<const std::uint8_t> function) noexcept {
+  for (std::size_t at = 0; at < function.size();) {
+    const auto here = split(function.subspan(at));
+    if (!here) return true;
+    if (use_of(*here).most() == vector_use::everything) return true;
+    at += here->length;
+  }
+  return false;
+}
+
 vector_use vectors_used_by(std::uintptr_t function) noexcept {
   vector_use found;
   try {

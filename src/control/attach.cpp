@@ -100,11 +100,19 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
                            symbols::describe(whole.address).symbol);
       return errc::denied_address;
     }
-    const site::site* known = site::sites.find(whole.address);
+    site::site* known = site::sites.find(whole.address);
+    const bool any_vectors = std::any_of(requests.begin() + static_cast<std::ptrdiff_t>(i),
+                                         requests.begin() + static_cast<std::ptrdiff_t>(last), [](const request& r) {
+                                           return r.what->vectors.most() == arch::vector_use::every_file ||
+                                                  r.what->return_vectors.most() == arch::vector_use::every_file;
+                                         });
+    const bool keeps_x87 = any_vectors && functions_.keeps_x87(whole.address);
+    if (known != nullptr && keeps_x87) known->keeps_x87 = true;
     if (known == nullptr || must_replan(*known, whole)) {
       if (known != nullptr) add_known_wants(*known, whole);
       auto made = plan_site(whole.address, whole.step, whole.code, functions_, slots_, detail);
       if (!made) return made.error();
+      (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
       placed.fresh.push_back(std::move(*made));
       if (whole.after) whole.purpose = site::purpose::any;
       const bool at_entry = whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
@@ -198,6 +206,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
       made->first.store(old->first.load(std::memory_order_relaxed), std::memory_order_relaxed);
       made->last = old->last;
       made->now = old->now.load();
+      if (made->through == nullptr) made->through = old->through;  // who is on the way through it finds the new one
       std::erase(yielding_, old);
       for (auto* a = made->first.load(); a != nullptr; a = a->next.load()) a->where = made.get();
       old->next_retired = std::exchange(retired_sites_, old);
@@ -208,16 +217,20 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     now->through->body.store(now->detour_body, std::memory_order_relaxed);
     arch::vector_use wanted;
     for (auto* a = now->first.load(); a != nullptr; a = a->next.load()) wanted.add(a->vectors);
+    if (now->keeps_x87) wanted.add(arch::vector_use{arch::vector_use::everything});
     now->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
     now->through->at.store(now, std::memory_order_release);  // pairs with libprobe_on_detour()
   }
   for (auto& r : requests) {
     site::site* at = site::sites.find(r.address);
     r.what->where = at;
+    if (at->keeps_x87 && r.what->return_vectors.most() == arch::vector_use::every_file)
+      r.what->return_vectors = arch::vector_use{arch::vector_use::everything};
     if (at->detour_for == site::purpose::count) r.what->count_in(at->through->column);
     if (at->through != nullptr) {  // before the hooks can be found
       auto wanted = arch::vector_use::of(at->through->vectors.load(std::memory_order_relaxed));
       wanted.add(r.what->vectors);
+      if (at->keeps_x87) wanted.add(arch::vector_use{arch::vector_use::everything});
       if (at->detour_for == site::purpose::replace) wanted = arch::vector_use{wanted.most(), wanted.arithmetic(), true};
       at->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
     }

@@ -188,6 +188,15 @@ bool function_text::ground_at(std::uintptr_t address, ground& to) {
   return to.count != 0;
 }
 
+bool function_text::keeps_x87(std::uintptr_t address) {
+  std::string ignored;
+  const auto found = load(address, ignored);
+  if (!found) return true;
+  auto& known = (*found)->keeps_x87;
+  if (!known) known = arch::keeps_x87((*found)->bytes);
+  return *known;
+}
+
 bool function_text::is_entry(std::uintptr_t address) {
   std::string ignored;
   const auto found = load(address, ignored);

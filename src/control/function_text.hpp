@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -30,6 +31,9 @@ class function_text {
   };
   bool ground_at(std::uintptr_t address, ground& to);
 
+  /// See arch::keeps_x87().
+  bool keeps_x87(std::uintptr_t address);
+
   /// True at a function's first instruction, an endbr before it not counted. Code of no module has no other
   /// than those asked for.
   bool is_entry(std::uintptr_t address);
@@ -46,6 +50,7 @@ class function_text {
     std::vector<bool> boundaries;
     std::size_t decoded = 0;  // boundaries are known below this offset
     bool stuck = false;       // no instruction there
+    std::optional<bool> keeps_x87;
     std::uint64_t last_used = 0;
   };
 

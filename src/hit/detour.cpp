@@ -1,5 +1,6 @@
 // Hits that come by a jump, on the program's own stack.
 #include "epoch/epoch.hpp"
+#include "hit/landing.hpp"
 #include "hit/ordinary_run.hpp"
 #include "hit/run.hpp"
 #include "site/thread.hpp"
@@ -8,23 +9,38 @@ namespace libprobe::hit {
 
 namespace {
 
-/// The handlers of a hit. True: the program goes on at hit.regs.
-bool run_hit(const site::site& at, site::hit& hit) noexcept {
+/// The detour goes on by itself unless the program is sent elsewhere, or its stack pointer was moved: then it goes on at
+/// regs. An inner boundary of a window need not trap for that.
+int leave(registers& regs) noexcept {
+  if (const auto copy = copy_at(regs.ip()); copy != 0) regs.set_ip(copy);
+  return 1;
+}
+int go_on(const site::site& at, registers& regs, std::uintptr_t sp) noexcept {
+  if (regs.sp() == sp) return 0;
+  const auto body = at.first_copy != 0 ? at.first_copy : at.body.load(std::memory_order_relaxed);
+  if (body == 0) return arch::emulate(at.plan, at.address, regs) ? leave(regs) : 0;  // planned anew, as a trap
+  regs.set_ip(body);
+  return 1;
+}
+
+/// The handlers of a hit. Non-zero: the program goes on at hit.regs.
+int run_hit(const site::site& at, site::hit& hit) noexcept {
+  const auto sp = hit.regs.sp();
   const bool redirected = run_before(at, hit);
   if (wants_call(hit)) {
     run_call(at, hit, redirected);
-    return true;
+    return 1;
   }
-  if (redirected) return true;
+  if (redirected) return leave(hit.regs);
   // Behind a branch there is no code of ours.
-  if (!at.wants_after() || site::self.busy() || !arch::is_branch(at.plan)) return false;
-  if (!arch::emulate(at.plan, at.address, hit.regs)) return false;  // faults in its copy, as it should
+  if (!at.wants_after() || site::self.busy() || !arch::is_branch(at.plan)) return go_on(at, hit.regs, sp);
+  if (!arch::emulate(at.plan, at.address, hit.regs)) return go_on(at, hit.regs, sp);  // faults in its copy, as it should
   run_after(at, hit.regs, hit.saved);
-  return true;
+  return leave(hit.regs);
 }
 
 /// The most frequent kind of hit, with as little as it can do with: it is what a probe costs.
-inline int run_only(site::attachment& a, registers& regs, const arch::vector_use& saved) noexcept {
+inline int run_only(const site::site& at, site::attachment& a, registers& regs, const arch::vector_use& saved) noexcept {
   if (a.resting.load(std::memory_order_relaxed) || !a.vectors.within(saved)) return 0;
   if (site::self.busy()) {
     a.missed->fetch_add(1, std::memory_order_relaxed);
@@ -34,16 +50,16 @@ inline int run_only(site::attachment& a, registers& regs, const arch::vector_use
   const in_handler guard;
   a.hits.add(1);
   const int moved = a.pre_handler(*static_cast<probe*>(a.owner), regs);
-  return moved != 0 || regs.sp() != sp ? 1 : 0;
+  return moved != 0 ? leave(regs) : go_on(at, regs, sp);
 }
 
 /// Handlers that can be left by an exception, at a function's entry.
-bool run_ordinary(const site::detour& from, registers& regs, void* vectors, const arch::vector_use& saved) {
+int run_ordinary(const site::detour& from, registers& regs, void* vectors, const arch::vector_use& saved) {
   open_run run;
   const site::site* at = from.at.load(std::memory_order_acquire);
-  if (at == nullptr) return false;
+  if (at == nullptr) return 0;
   site::hit hit{regs, vectors, saved, true};
-  const bool moved = run_hit(*at, hit);
+  const int moved = run_hit(*at, hit);
   run->call = nullptr;
   run->replacement = nullptr;
   return moved;
@@ -58,14 +74,13 @@ using namespace libprobe;
 int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_t saved_bits) {
   const auto& from = *static_cast<const site::detour*>(about);
   const auto saved = arch::vector_use::of(saved_bits);
-  const auto sp = regs->sp();
-  if (saved.ordinary()) return hit::run_ordinary(from, *regs, vectors, saved) || regs->sp() != sp;
+  if (saved.ordinary()) return hit::run_ordinary(from, *regs, vectors, saved);
   const epoch::section section;
   const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
   if (at == nullptr) return 0;  // removed: the displaced instruction alone
-  if (auto* only = at->only.load(std::memory_order_acquire)) return hit::run_only(*only, *regs, saved);
+  if (auto* only = at->only.load(std::memory_order_acquire)) return hit::run_only(*at, *only, *regs, saved);
   site::hit hit{*regs, nullptr, saved, true};
-  return hit::run_hit(*at, hit) || regs->sp() != sp;
+  return hit::run_hit(*at, hit);
 }
 
 int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {
@@ -87,6 +102,8 @@ int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, s
     hit::run_call(*at, hit, redirected);
   } else if (!redirected) {
     regs->set_ip(body);
+  } else {
+    return hit::leave(*regs);
   }
   return 1;
 }
@@ -131,5 +148,5 @@ int libprobe_on_detour_after(registers* regs, void* about, void* /*vectors*/, st
   regs->set_ip(next);
   const auto sp = regs->sp();
   hit::run_after(*at, *regs, arch::vector_use::of(saved_bits));
-  return regs->ip() != next || regs->sp() != sp;
+  return regs->ip() != next || regs->sp() != sp ? hit::leave(*regs) : 0;
 }

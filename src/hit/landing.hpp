@@ -6,6 +6,13 @@
 
 namespace libprobe::hit {
 
+/// Where a thread that goes to a boundary of a window that is closed finds its instruction; 0: at the boundary itself, or it
+/// is none. Inside a section; signal-safe.
+inline std::uintptr_t copy_at(std::uintptr_t address) noexcept {
+  const site::landing* at = site::landings.find(address);
+  return at != nullptr ? at->copy.load(std::memory_order_acquire) : 0;  // pairs with jump_planner::set_landings()
+}
+
 /// At a boundary of a window that is closed the thread goes on in the copy of the instruction that stood there. Inside a
 /// section; signal-safe.
 inline bool land(std::uintptr_t address, registers& regs) noexcept {

@@ -12,7 +12,6 @@ namespace libprobe::site {
 struct instance_pool : attachment {
   void (*returned)(instance_pool&, retprobe_instance&, registers&) = nullptr;
   void (*abandoned)(instance_pool&, retprobe_instance&) = nullptr;  // null: nobody wants to know
-  arch::vector_use return_vectors;                                  // what `returned` may do
   std::size_t stride = 0;                                           // bytes from instance to instance
   std::byte* memory = nullptr;                                      // allocated with the pool
   free_list free;

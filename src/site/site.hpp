@@ -58,6 +58,7 @@ struct attachment {
   std::atomic<bool> resting{false};        // disabled, or removed and waiting for its commit
   std::atomic<bool> removed{false};        // written by control
   arch::vector_use vectors;                // what its hooks may do to the extended state
+  arch::vector_use return_vectors;         // and those behind a followed call
   std::atomic<std::uint32_t> running{0};   // users that a commit waits for, beyond the grace period
   std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column{nullptr, nullptr};  // what `hits` counts in
   bool counts = false;  // that is all it does: no hooks, so that it counts in handlers too
@@ -93,10 +94,11 @@ struct site {
   attachment* last = nullptr;
   std::atomic<text> now{text::original};  // changed by whoever owns text
   std::atomic<bool> retreated{false};     // too many threads came to its inner boundaries: it stays a breakpoint
-  detour* through = nullptr;         // where its jump leads; null: it has none
-  std::uintptr_t first_copy = 0;     // the displaced instruction's, behind the detour
+  detour* through = nullptr;         // where its jump leads, or that of an earlier plan for the address; null: none ever did
+  std::uintptr_t first_copy = 0;     // the displaced instruction's, behind the detour; set before it is published
   std::unique_ptr<jump_text> jump;   // the bytes
   std::uintptr_t detour_body = 0;    // where that detour goes on
+  bool keeps_x87 = false;            // its function has values in x87 registers, which handlers must find elsewhere
   bool yields = false;               // another probe needs bytes of the jump's window: it stays a breakpoint
   const char* why_trap = nullptr;    // why it has no jump
   site* next_retired = nullptr;

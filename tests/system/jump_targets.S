@@ -225,6 +225,16 @@ function jump_stack
         ret
 done jump_stack
 
+// The same, with nothing of use in the 8 KiB above its return address
+function jump_stack_with_room
+        sub     $8200, %rsp
+        .cfi_adjust_cfa_offset 8200
+        call    jump_stack
+        add     $8200, %rsp
+        .cfi_adjust_cfa_offset -8200
+        ret
+done jump_stack_with_room
+
 // int (void): the carry flag behind a probed instruction that leaves it alone
 function jump_carry
         clc

@@ -26,6 +26,8 @@ TEST(Row, PrintsInTheMannerOfTheKernel) {
                 .offset = 4,
                 .module = "libsqlite3.so.0",
                 .method = "emulated",
+                .tactic = "breakpoint",
+                .reason = "",
                 .hits = 12};
   EXPECT_EQ(to_string(row), "00007f21c0a3b2f0  k  sqlite3_step+0x4  libsqlite3.so.0  [TRAP]  12  0");
   row.jump = true;
