@@ -143,12 +143,14 @@ TEST(Refused, CodeMemory) {
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     std::free(std::malloc(64 << 20));
-    probe emulated{.at = refusals_emulated, .pre_handler = just_count};
+    // A jump would need code memory at once.
+    constexpr auto trap = probe_flags::no_jump;
+    probe emulated{.at = refusals_emulated, .pre_handler = just_count, .flags = trap};
     if (register_probe(emulated)) return 1;  // the symbol tables have been read
     const rlimit none{1, RLIM_INFINITY};
     if (setrlimit(RLIMIT_AS, &none) != 0) return 2;
-    probe copied{.at = refusals_copied, .pre_handler = just_count};
-    probe also{.at = refusals_emulated, .pre_handler = just_count};
+    probe copied{.at = refusals_copied, .pre_handler = just_count, .flags = trap};
+    probe also{.at = refusals_emulated, .pre_handler = just_count, .flags = trap};
     probe* const both[] = {&also, &copied};
     const auto before = test::bytes_at(test::code_of(refusals_copied), 8);
     const auto why = register_probes(both);
