@@ -91,7 +91,7 @@ function jump_into
         ret
 done jump_into
 
-// The same, but it waits in a loop that it never leaves: a signal handler sends it on.
+// The same, but it waits in a loop that it never leaves: a signal handler sends it on, with rax and rcx as they were.
 function jump_parked
         mov     %rsi, %rax
         mov     %rdi, %rcx
@@ -100,7 +100,8 @@ function jump_parked
         ret
 done jump_parked
 function jump_wait
-1:      pause
+1:      mov     $34, %eax               // pause()
+        syscall
         jmp     1b
         .globl  jump_wait_end
 jump_wait_end:

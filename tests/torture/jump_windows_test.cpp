@@ -102,10 +102,13 @@ class parked_thread {
 
   static void on_signal(int, siginfo_t*, void* frame) {
     auto& self = *current;
-    auto& rip = static_cast<ucontext_t*>(frame)->uc_mcontext.gregs[REG_RIP];
+    auto& registers = static_cast<ucontext_t*>(frame)->uc_mcontext.gregs;
+    auto& rip = registers[REG_RIP];
     const auto at = reinterpret_cast<const std::uint8_t*>(rip);
     if (at >= jump_wait && at < jump_wait_end && !self.parked_) {
       rip = static_cast<greg_t>(self.where_.load());
+      registers[REG_RAX] = reinterpret_cast<greg_t>(&self.cell_);
+      registers[REG_RCX] = value;
       self.parked_.set();
       self.answered_.set();
       self.released_.wait();
