@@ -84,16 +84,17 @@ void pass_on(int signo, siginfo_t& info, ucontext_t& context, std::uintptr_t bre
 
 namespace {
 
-/// The trapping byte at an inner boundary need not be a breakpoint. True: it was one, or was one until just now and the
-/// instruction itself stands there again.
+/// The trapping byte at an inner boundary need not be a breakpoint. True: it was one, or was one until just now: what stands
+/// there is to be looked at again. Once for each change of text, since it may be the program's own instruction.
 bool window_trap(registers& regs) noexcept {
   const epoch::section section;
   if (land(regs.ip(), regs)) return true;
   if (site::landings.find(regs.ip()) == nullptr) return false;
-  std::uint64_t word = 0;
-  const auto aligned = regs.ip() & ~std::uintptr_t{7};
-  return arch::guarded_load(aligned, word) &&
-         !arch::is_trapping(static_cast<std::uint8_t>(word >> (8 * (regs.ip() - aligned))));
+  const auto version = site::text_version.load(std::memory_order_acquire);
+  auto& last = site::self.looked_again;
+  if ((version & 1) == 0 && last.ip == regs.ip() && last.version == version) return false;
+  last = {regs.ip(), version};
+  return true;
 }
 
 /// A fault inside a slot, `regs` as the CPU left them. False: not one, or not of the displaced instruction

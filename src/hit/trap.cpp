@@ -119,8 +119,10 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
   }
   if (outcome == hit::outcome::faulted) hit::fault_and_retry(address, regs, context);
   if (outcome == hit::outcome::not_ours) {
+    // In this order: what stands there may have come after the tables were looked at.
+    const bool stands = address == 0 || hit::breakpoint_stands(address);
     const bool moved = (version & 1) != 0 || site::text_version.load(std::memory_order_acquire) != version;
-    if (address == 0 || (hit::breakpoint_stands(address) && !moved)) {
+    if (address == 0 || (stands && !moved)) {
       hit::pass_on(signo, *info, context, address);
       return 0;
     }

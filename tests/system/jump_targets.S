@@ -74,6 +74,14 @@ with_pointer jump_nowhere               // twice; its second instruction has a j
         jmp     1b
 done jump_nowhere_site
 
+with_pointer jump_over_ud2              // once, if somebody skips the ud2
+        nop
+        ud2
+        add     %al, (%rax)
+        mov     %rdi, %rcx
+        ret
+done jump_over_ud2_site
+
 // long (long x, unsigned char* p, const void* where): goes on at `where`, as a _site would be entered.
 function jump_into
         mov     %rsi, %rax
@@ -82,6 +90,22 @@ function jump_into
         mov     %rcx, %rax
         ret
 done jump_into
+
+// The same, but it waits in a loop that it never leaves: a signal handler sends it on, with rax and rcx as they were.
+function jump_parked
+        mov     %rsi, %rax
+        mov     %rdi, %rcx
+        call    jump_wait
+        mov     %rcx, %rax
+        ret
+done jump_parked
+function jump_wait
+1:      mov     $34, %eax               // pause()
+        syscall
+        jmp     1b
+        .globl  jump_wait_end
+jump_wait_end:
+done jump_wait
 
 // int (int x): short instructions, one after the other
 function jump_short

@@ -2,6 +2,7 @@
 // list_probes() says of it; and the text as it was when they are gone.
 #include <dlfcn.h>
 #include <gmock/gmock.h>
+#include <ucontext.h>
 
 #include <algorithm>
 #include <functional>
@@ -19,6 +20,7 @@ long jump_prefixed(long, unsigned char*);
 long jump_several_one(long, unsigned char*);
 long jump_several_two(long, unsigned char*);
 long jump_nowhere(long, unsigned char*);
+long jump_over_ud2(long, unsigned char*);
 long jump_into(long, unsigned char*, const void*);
 int jump_short(int);
 int jump_loop_near(int, int);
@@ -34,8 +36,8 @@ int jump_page_2(int);
 int jump_page_3(int);
 int jump_page_4(int);
 extern const std::uint8_t jump_prefixed_site[], jump_several_one_site[], jump_several_two_site[],
-    jump_nowhere_site[], jump_loop_near_boundary[], jump_loop_middle_boundary[], jump_loop_far_boundary[],
-    jump_loop_ahead_site[], jump_loop_ahead_boundary[];
+    jump_nowhere_site[], jump_over_ud2_site[], jump_loop_near_boundary[], jump_loop_middle_boundary[],
+    jump_loop_far_boundary[], jump_loop_ahead_site[], jump_loop_ahead_boundary[];
 }
 
 namespace libprobe {
@@ -433,6 +435,50 @@ TEST(InnerBoundaries, AtTheSecondByte) {
     EXPECT_EQ(hits(p), static_cast<std::uint64_t>(i - 1));
     with_pointer{jump_several_two, 3}.check();
   }
+}
+
+/// The program's own action, set before libprobe sets its one.
+struct own_illegal_instructions {
+  static inline int signals = 0;
+  static inline const void* where = nullptr;
+  static inline bool expected = false;
+
+  own_illegal_instructions() {
+    struct sigaction action {};
+    action.sa_sigaction = [](int, siginfo_t* info, void* frame) {
+      if (!expected) std::abort();
+      ++signals;
+      where = info->si_addr;
+      static_cast<ucontext_t*>(frame)->uc_mcontext.gregs[REG_RIP] += 2;
+    };
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGILL, &action, nullptr);
+  }
+} const illegal_instructions;
+
+/// An instruction that traps by itself is the program's own: before, in a window, and where one was.
+TEST(InnerBoundaries, MayTrapByThemselves) {
+  using own = own_illegal_instructions;
+  own::expected = true;
+  int expected = 0;
+  const auto check = [&] {
+    with_pointer{jump_over_ud2, 1}.check();
+    EXPECT_EQ(own::signals, ++expected);
+    EXPECT_EQ(own::where, jump_over_ud2_site + 1);
+  };
+  auto p = counting(jump_over_ud2_site);
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    check();
+    ASSERT_FALSE(register_probe(p));
+    EXPECT_EQ(row_at(jump_over_ud2_site).tactic, "over_several");
+    check();
+    check();
+    EXPECT_EQ(hits(p), 2U);
+    unregister_probe(p);
+    check();
+    check();
+  }
+  own::expected = false;
 }
 
 /// A branch that is there to be seen: no jump may cover where it leads.
