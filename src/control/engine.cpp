@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include <cstdlib>
+#include <string_view>
+
 #include "arch/arch.hpp"
 #include "control/registry.hpp"
 #include "epoch/epoch.hpp"
@@ -57,6 +60,14 @@ errc prepare() noexcept {
 }
 
 }  // namespace
+
+bool jumps_are_wanted() noexcept {
+  static const bool wanted = [] {
+    const char* const said = std::getenv("LIBPROBE_NO_JUMPS");
+    return said == nullptr || *said == '\0' || std::string_view{said} == "0";
+  }();
+  return wanted;
+}
 
 errc prepare_engine() noexcept {
   // Plain, as the registry's lock is held: the guard of a local static might stay taken in a forked child.
