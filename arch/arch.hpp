@@ -45,22 +45,25 @@ result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uin
 /// Where a branch with a relative operand leads; nothing for any other instruction.
 std::optional<std::uintptr_t> branch_target(const instruction& what, std::uintptr_t address) noexcept;
 
-/// Code that a jump leads to. It calls a routine in src/hit, with `about` (a site::detour), and when that returns 0
+/// Code that a jump leads to. It calls a routine in src/hit, with `about` (a site::detour), and when that
+/// returns 0
 enum class detour_end : std::uint8_t {
   goes_on,  // at `next`, after libprobe_on_detour() or libprobe_on_detour_after()
-  follows,  // at the address in the thread's variable `next` bytes from its base, the return address popped, after
-            // libprobe_on_detour_follow()
+  follows,  // at the address in the thread's variable `next` bytes from its base, the return address popped,
+            // after libprobe_on_detour_follow()
   returns,  // from the function, after libprobe_on_detour_replace()
 };
 /// Writes it. `passed`: how many bytes of the original have run. Fills one slot_unit. Pure, as emit().
 result<slot_layout> emit_detour(const void* about, std::uint8_t passed, detour_end end, std::uintptr_t slot,
                                 std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
 
-/// Writes the code of a detour that calls nobody: it counts in the thread's row of a table (see site/counter.hpp), whose
-/// place lies `row` bytes from the thread's base, and goes on at `next`; threads that have no row go to `otherwise`.
-/// `at_entry`: at a function's first instruction, where no flag is in use and no red zone either. Pure, as emit().
+/// Writes the code of a detour that calls nobody: it counts in the thread's row of a table (see
+/// site/counter.hpp), whose place lies `row` bytes from the thread's base, and goes on at `next`; threads
+/// that have no row go to `otherwise`. `at_entry`: at a function's first instruction, where no flag is in use
+/// and no red zone either. Pure, as emit().
 result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_entry, std::uintptr_t otherwise,
-                               std::uintptr_t slot, std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
+                               std::uintptr_t slot, std::uintptr_t next,
+                               std::span<std::uint8_t> code) noexcept;
 
 /// A jump from `hop`, which is as long as hop_length, to anywhere.
 inline constexpr std::size_t hop_length = 14;
@@ -129,7 +132,8 @@ void save_return(std::uintptr_t sp, std::size_t number) noexcept;
 /// A function that is about to begin at regs.ip() will return to the slot: it is called from there, so that
 /// the return-stack buffer, and a shadow stack, see a matching pair. Signal-safe.
 void call_from_slot(registers& regs, std::size_t number) noexcept;
-/// The same for a function whose code goes on at `body`, by a detour that `follows`: the address for its variable.
+/// The same for a function whose code goes on at `body`, by a detour that `follows`: the address for its
+/// variable.
 std::uintptr_t call_from_detour(std::uintptr_t sp, std::uintptr_t body, std::size_t number) noexcept;
 /// The same without a call of our own, where the function has begun already and its return address lies at
 /// `sp`.
@@ -153,17 +157,22 @@ void call_function(const void* entry, const registers& regs, const void* vectors
 void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes,
                    result_registers result);
 
-/// Reads the code of a handler, and of all that it calls directly, for what it can do to the extended state. What
-/// cannot be followed may do everything. Control side.
+/// Reads the code of a handler, and of all that it calls directly, for what it can do to the extended state.
+/// What cannot be followed may do everything. Control side.
 vector_use vectors_used_by(std::uintptr_t function) noexcept;
-/// True if the code of a function works with x87 or mm registers. In any other function their stack is empty, or holds a
-/// result on its way to the caller (System V ABI, 3.2.1), and code that follows the ABI leaves it so.
+/// True if the code of a function works with x87 or mm registers. In any other function their stack is empty,
+/// or holds a result on its way to the caller (System V ABI, 3.2.1), and code that follows the ABI leaves it
+/// so.
 bool keeps_x87(std::span<const std::uint8_t> function) noexcept;
+
+/// True in the code between a detour and the handlers.
+bool in_detour_code(std::uintptr_t ip) noexcept;
 
 /// Learns how much extended state the CPU has. Before anything of this part is used.
 void prepare_ordinary() noexcept;
 
-/// As call_in_place(), where the vector registers are still the program's own; but the function has not been left.
+/// As call_in_place(), where the vector registers are still the program's own; but the function has not been
+/// left.
 void call_live(const void* entry, registers& regs, std::size_t stack_bytes, result_registers result);
 
 /// True if resuming by hand restores all that sigreturn would.
@@ -185,9 +194,9 @@ void libprobe_on_replacement(libprobe::registers* regs, void* vectors);
 /// Where the personality routine of the return slots sends an exception that the function's caller will
 /// catch. Its two data registers: the exception, the true return address.
 void libprobe_throw_on();
-/// In src/hit: called by the code that emit_detour() wrote, in ordinary context. Non-zero: the program goes on at regs,
-/// instead of the displaced instruction. `vectors` as in libprobe_on_entry(), null where they were not saved whole;
-/// `saved` says what was (a vector_use).
+/// In src/hit: called by the code that emit_detour() wrote, in ordinary context. Non-zero: the program goes
+/// on at regs, instead of the displaced instruction. `vectors` as in libprobe_on_entry(), null where they
+/// were not saved whole; `saved` says what was (a vector_use).
 int libprobe_on_detour(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
 int libprobe_on_detour_after(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);
 int libprobe_on_detour_follow(libprobe::registers* regs, void* about, void* vectors, std::uint32_t saved);

@@ -25,14 +25,16 @@
 #define LOW_FILE 2
 #define EVERY_FILE 3
 #define EVERYTHING 4
-#define FLAG_TF 0x100
-#define UNUSUAL_FLAGS 0x44400       /* DF, NT and AC */
+#define UNUSUAL_FLAGS 0x44500       /* DF, NT and AC; TF, so that a program that steps itself does not step us */
 
         .hidden libprobe_on_detour, libprobe_on_detour_after, libprobe_on_detour_follow, libprobe_on_detour_replace
         .hidden libprobe_on_return
         .hidden libprobe_vector_width   // 0: xmm, 1: ymm, 2: zmm
 
         .text
+        .globl libprobe_detour_code
+        .hidden libprobe_detour_code
+libprobe_detour_code:
 
 .macro low_halves op
         .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
@@ -329,7 +331,7 @@ libprobe_load_vectors:
         jmp     8b
         // The program goes on at the registers as they are now. A return pops the address from below the red zone, so
         // that nothing in use ever lies below the stack pointer; where our frame is in the way, iretq does it.
-5:      testl   $(UNUSUAL_FLAGS | FLAG_TF), RFLAGS_(%rbx)
+5:      testl   $UNUSUAL_FLAGS, RFLAGS_(%rbx)
         jnz     6f
         movq    RSP_(%rbx), %rcx
         leaq    -NEXT_RETURN(%rcx), %rcx
@@ -440,6 +442,10 @@ libprobe_return_entry:
         jmp     8b
         .cfi_endproc
         .size libprobe_return_entry, .-libprobe_return_entry
+
+        .globl libprobe_detour_code_end
+        .hidden libprobe_detour_code_end
+libprobe_detour_code_end:
 
 // live_result libprobe_call_live(const void* entry, const registers* regs, size_t stack_words): calls `entry` as the program
 // would have, with a copy of the argument area; the vector registers are as they are.

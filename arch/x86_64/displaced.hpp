@@ -88,7 +88,8 @@ struct slot_layout {
   std::uint8_t original_length = 0;
   std::uint8_t pushed = 0;  // of a call: offset at which its return address is on the stack
   std::uint8_t scratch = displaced::no_register;  // saved below the red zone while the body runs
-  std::uint8_t entry_return = 0;  // of a detour: offset at which its handlers have run; 0: a displaced instruction
+  std::uint8_t entry_return =
+      0;  // of a detour: offset at which its handlers have run; 0: a displaced instruction
 
   [[nodiscard]] std::size_t breakpoint() const noexcept { return std::size_t{part_two} + after; }
 };

@@ -121,8 +121,8 @@ struct copy {
 
 }  // namespace
 
-result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uintptr_t slot, std::uintptr_t next,
-                         std::span<std::uint8_t> code) noexcept {
+result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uintptr_t slot,
+                         std::uintptr_t next, std::span<std::uint8_t> code) noexcept {
   if (needs_rewriting(plan)) return emit_branch(plan, address, slot, next, code);
   const auto parts = split({plan.original, plan.length});
   if (!parts) return parts.error();

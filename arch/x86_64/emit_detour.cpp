@@ -74,7 +74,8 @@ result<slot_layout> emit_detour(const void* about, std::uint8_t passed, detour_e
 }
 
 result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_entry, std::uintptr_t otherwise,
-                               std::uintptr_t slot, std::uintptr_t next, std::span<std::uint8_t> code) noexcept {
+                               std::uintptr_t slot, std::uintptr_t next,
+                               std::span<std::uint8_t> code) noexcept {
   if (!fits(row)) return errc::out_of_code_memory;
   constexpr std::size_t column_offset = 2 * slot_unit - 8;
   slot_layout layout;
@@ -97,8 +98,9 @@ result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_en
   out.bytes({0x48, 0x8b, 0x05});  // mov column(%rip), %rax
   rip_relative(out, column_offset);
   const auto branch = out.offset();
-  out.bytes({0xe3, 0});                    // jrcxz: no flag is read
-  out.bytes({0x48, 0xff, 0x04, 0x08});     // incq (%rax, %rcx): one instruction, so that no signal comes in between
+  out.bytes({0xe3, 0});  // jrcxz: no flag is read
+  out.bytes(
+      {0x48, 0xff, 0x04, 0x08});  // incq (%rax, %rcx): one instruction, so that no signal comes in between
   layout.entry_return = out.offset();
   restore();
   layout.after = out.offset();

@@ -10,7 +10,8 @@
 
 namespace libprobe::arch {
 
-/// Why the text at a probed address looks as it does. Each but the first and the last is one rung of the ladder.
+/// Why the text at a probed address looks as it does. Each but the first and the last is one rung of the
+/// ladder.
 enum class tactic : std::uint8_t {
   breakpoint,   // no jump was asked for, or none can stand here
   over_long,    // the displaced instruction has room for the whole jump
@@ -34,28 +35,29 @@ struct distance_byte {
 struct jump_shape {
   tactic how = tactic::breakpoint;
   std::uint8_t prefixes = 0;
-  std::uint8_t members = 1;     // displaced instructions
-  std::uint8_t length = 0;      // their bytes
-  std::uint8_t window = 0;      // bytes of text, from the address on, that the jump consists of
-  std::uint8_t boundaries = 0;  // bit n: an inner instruction begins n bytes behind the address, in the window
+  std::uint8_t members = 1;  // displaced instructions
+  std::uint8_t length = 0;   // their bytes
+  std::uint8_t window = 0;   // bytes of text, from the address on, that the jump consists of
+  std::uint8_t boundaries =
+      0;  // bit n: an inner instruction begins n bytes behind the address, in the window
   std::array<distance_byte, 4> distance{};
 };
 
 /// The text from a probed address on.
 struct jump_ground {
   std::uintptr_t address = 0;
-  std::span<const instruction> instructions;    // one after the other
-  std::span<const std::uint8_t> bytes;          // at least as long as a window, where there are so many
-  std::uint32_t landings = 0;                   // bit n: a known branch leads n bytes behind the address
-  std::uint32_t taken = 0;                      // bit n: another probed address
+  std::span<const instruction> instructions;  // one after the other
+  std::span<const std::uint8_t> bytes;        // at least as long as a window, where there are so many
+  std::uint32_t landings = 0;                 // bit n: a known branch leads n bytes behind the address
+  std::uint32_t taken = 0;                    // bit n: another probed address
 };
 
 inline constexpr std::size_t most_shapes = 1 + 1 + most_prefixes + (most_members - 1);
 /// All shapes that can stand there, best first. Returns how many.
 std::size_t jump_shapes(const jump_ground& ground, std::span<jump_shape, most_shapes> shapes) noexcept;
 
-/// True for bytes that trap by themselves, wherever they are executed: for inner boundaries. int3; the others raise #UD
-/// (Intel SDM vol. 2, appendix A: invalid in 64-bit mode).
+/// True for bytes that trap by themselves, wherever they are executed: for inner boundaries. int3; the others
+/// raise #UD (Intel SDM vol. 2, appendix A: invalid in 64-bit mode).
 constexpr bool is_trapping(std::uint8_t byte) noexcept {
   switch (byte) {
     case 0xcc:

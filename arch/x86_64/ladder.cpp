@@ -25,13 +25,16 @@ bool is_call(const instruction& what) noexcept {
 }
 
 /// A direct branch that leads to its own window would trap each time.
-bool leads_into(const instruction& what, std::uintptr_t address, std::uintptr_t from, std::size_t length) noexcept {
+bool leads_into(const instruction& what, std::uintptr_t address, std::uintptr_t from,
+                std::size_t length) noexcept {
   const auto target = branch_target(what, address);
   return target && *target > from && *target < from + length;
 }
 
-/// The common part: a jump whose opcode stands behind `prefixes` prefixes, over the first `members` instructions.
-std::optional<jump_shape> jump_over(const jump_ground& ground, tactic how, std::size_t prefixes, std::size_t members) noexcept {
+/// The common part: a jump whose opcode stands behind `prefixes` prefixes, over the first `members`
+/// instructions.
+std::optional<jump_shape> jump_over(const jump_ground& ground, tactic how, std::size_t prefixes,
+                                    std::size_t members) noexcept {
   jump_shape shape;
   shape.how = how;
   shape.prefixes = narrow(prefixes);

@@ -15,14 +15,14 @@ struct fault_words {
 
 inline void cpu_relax() noexcept { __builtin_ia32_pause(); }
 
-/// Adds to a counter that only this thread writes: one instruction, so that no signal handler of the thread comes in
-/// between.
+/// Adds to a counter that only this thread writes: one instruction, so that no signal handler of the thread
+/// comes in between.
 inline void add_own(std::uint64_t& counter, std::int64_t more) noexcept {
   asm volatile("addq %1, %0" : "+m"(counter) : "er"(more) : "cc");
 }
 
-/// The thread's own base: thread-local variables of programs and libraries that were there at its start lie at the same
-/// distance from it in every thread. (System V ABI, thread-local storage, variant II)
+/// The thread's own base: thread-local variables of programs and libraries that were there at its start lie
+/// at the same distance from it in every thread. (System V ABI, thread-local storage, variant II)
 inline std::uintptr_t thread_base() noexcept {
   std::uintptr_t base = 0;
   asm("movq %%fs:0, %0" : "=r"(base));

@@ -12,6 +12,7 @@ extern const char libprobe_return_slots[];
 extern std::uint64_t libprobe_saved_returns[];
 extern std::uint64_t libprobe_call_targets[];
 extern std::uint32_t libprobe_return_vectors[];
+extern const char libprobe_detour_code[], libprobe_detour_code_end[];
 void libprobe_ordinary_entry();
 void libprobe_replacement_entry();
 void libprobe_call(const void* entry, const libprobe::registers* regs, const void* vectors,
@@ -177,13 +178,19 @@ void call_in_place(const void* entry, registers& regs, void* vectors, std::size_
 
 void call_live(const void* entry, registers& regs, std::size_t stack_bytes, result_registers result) {
   const auto area = regs.rsp + sizeof(std::uint64_t);
-  const auto words = stack_bytes == 0 ? 0 : readable(area, stack_bytes & ~std::size_t{7}) / sizeof(std::uint64_t);
+  const auto words =
+      stack_bytes == 0 ? 0 : readable(area, stack_bytes & ~std::size_t{7}) / sizeof(std::uint64_t);
   const auto made = libprobe_call_live(entry, &regs, words);
   const auto comes_in = [result](result_registers one) { return (result & one) != result_registers::none; };
   if (regs.xmm_ != nullptr && comes_in(result_registers::first_vector | result_registers::second_vector))
     libprobe_keep_result(&regs, static_cast<unsigned>(result));
   if (comes_in(result_registers::first_integer)) regs.rax = made.rax;
   if (comes_in(result_registers::second_integer)) regs.rdx = made.rdx;
+}
+
+bool in_detour_code(std::uintptr_t ip) noexcept {
+  const auto begin = reinterpret_cast<std::uintptr_t>(libprobe_detour_code);
+  return ip - begin < reinterpret_cast<std::uintptr_t>(libprobe_detour_code_end) - begin;
 }
 
 void prepare_ordinary() noexcept {

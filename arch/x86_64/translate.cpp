@@ -6,7 +6,7 @@ namespace libprobe::arch {
 
 namespace {
 
-constexpr std::uint8_t rbp = 5;          // scratch registers are rbp, rsi and rdi: 5, 6, 7
+constexpr std::uint8_t rbp = 5;  // scratch registers are rbp, rsi and rdi: 5, 6, 7
 
 /// In a detour nothing of the program's own has happened, but for what it has on the stack.
 void leave_detour(const slot_layout& layout, std::size_t offset, registers& regs) noexcept {

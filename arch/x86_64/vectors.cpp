@@ -32,7 +32,8 @@ vector_use use_of(const instruction& what) noexcept {
   using enum vector_use::level;
   if (what.encoding == instruction::form::evex || what.encoding == instruction::form::xop) return unknown;
   if (what.encoding == instruction::form::vex) {
-    // BMI works on general registers, mask instructions on k0-7; all others zero what lies above their operand.
+    // BMI works on general registers, mask instructions on k0-7; all others zero what lies above their
+    // operand.
     if (what.map == instruction::map_0f38 && between(what.opcode, 0xf2, 0xf7)) return {};
     if (what.map == instruction::map_0f3a && what.opcode == 0xf0) return {};
     const bool masks = (what.map == instruction::map_0f &&
@@ -42,8 +43,7 @@ vector_use use_of(const instruction& what) noexcept {
   }
   switch (what.map) {
     case instruction::one_byte:
-      return between(what.opcode, 0xd8, 0xdf) || what.opcode == 0x9b ? vector_use{everything}
-                                                                     : vector_use{};
+      return between(what.opcode, 0xd8, 0xdf) || what.opcode == 0x9b ? vector_use{everything} : vector_use{};
     case instruction::map_0f: {
       if (what.opcode == 0xae) {  // fences and fxsave, ldmxcsr, xrstor and their like
         const unsigned group = (what.modrm >> 3) & 7U;
@@ -52,7 +52,8 @@ vector_use use_of(const instruction& what) noexcept {
       if (what.opcode == 0x77) return vector_use{everything};  // emms
       if (!is_vector_opcode(what.opcode) || what.opcode == 0xff) return {};
       // Without a prefix the integer operations work on mm registers, which are the x87 ones.
-      const bool integer = between(what.opcode, 0x60, 0x7f) || what.opcode >= 0xd0 || between(what.opcode, 0xc4, 0xc5);
+      const bool integer =
+          between(what.opcode, 0x60, 0x7f) || what.opcode >= 0xd0 || between(what.opcode, 0xc4, 0xc5);
       if (integer && !what.operand_size && !what.rep && !what.repne) return vector_use{everything};
       return vector_use{low_halves, is_arithmetic(what.opcode)};
     }

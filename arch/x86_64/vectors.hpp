@@ -20,7 +20,8 @@ class vector_use {
   constexpr vector_use() = default;
   /// `arithmetic`: it raises exception flags in MXCSR. `ordinary`: it needs ordinary context.
   constexpr explicit vector_use(level most, bool arithmetic = false, bool ordinary = false) noexcept
-      : bits_{most | (arithmetic || most == everything ? arithmetic_bit : 0) | (ordinary ? ordinary_bit : 0)} {}
+      : bits_{most | (arithmetic || most == everything ? arithmetic_bit : 0) |
+              (ordinary ? ordinary_bit : 0)} {}
   static constexpr vector_use of(std::uint32_t bits) noexcept {
     vector_use made;
     made.bits_ = bits;

@@ -1,13 +1,13 @@
-// Loaded into a program by LD_PRELOAD: how many of a module's instructions a jump can reach, each on its own, and how
-// many of its functions' entries, all at once. Plans only: no text is written.
+// Loaded into a program by LD_PRELOAD: how many of a module's instructions a jump can reach, each on its own,
+// and how many of its functions' entries, all at once. Plans only: no text is written.
 #include <fmt/format.h>
 
+#include <unistd.h>
 #include <array>
 #include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 #include "control/jump_planner.hpp"
@@ -30,9 +30,13 @@ struct tally {
   void print(const char* what, const std::string& of, const std::string& memory) const {
     std::size_t sum = 0;
     for (const auto count : by_tactic) sum += count;
-    const auto share = [sum](std::size_t count) { return 100.0 * static_cast<double>(count) / static_cast<double>(sum); };
-    std::string text = fmt::format("{:<16} {:<22} {:>7}: {:6.2f} % trap-free;", of, what, sum, 100.0 - share(by_tactic[0]));
-    for (std::size_t i = 1; i < by_tactic.size(); ++i) text += fmt::format(" {} {:.1f} %", tactic_names[i], share(by_tactic[i]));
+    const auto share = [sum](std::size_t count) {
+      return 100.0 * static_cast<double>(count) / static_cast<double>(sum);
+    };
+    std::string text =
+        fmt::format("{:<16} {:<22} {:>7}: {:6.2f} % trap-free;", of, what, sum, 100.0 - share(by_tactic[0]));
+    for (std::size_t i = 1; i < by_tactic.size(); ++i)
+      text += fmt::format(" {} {:.1f} %", tactic_names[i], share(by_tactic[i]));
     fmt::print("{}{}\n", text, memory);
     for (const auto& [why, count] : reasons) fmt::print("{:>40} {:.2f} %: {}\n", "", share(count), why);
   }
@@ -81,7 +85,8 @@ void cover_entries(const std::vector<library_text::function>& functions, const s
   std::vector<std::unique_ptr<site::site>> sites;
   for (std::size_t i = 0; i < functions.size(); ++i) {
     std::uint32_t taken = 0;
-    for (auto n = i + 1; n < functions.size() && functions[n].start < functions[i].start + arch::longest_window; ++n)
+    for (auto n = i + 1;
+         n < functions.size() && functions[n].start < functions[i].start + arch::longest_window; ++n)
       taken |= 1U << (functions[n].start - functions[i].start);
     if (auto site = p.plan(functions[i].start, taken)) {
       sum.add(*site);
@@ -92,7 +97,8 @@ void cover_entries(const std::vector<library_text::function>& functions, const s
   p.jumps.hops().write();
   const auto probes = static_cast<double>(sites.size());
   sum.print("entries, all at once", name,
-            fmt::format("; {:.0f} bytes of hops and {:.0f} of detours a probe", static_cast<double>(p.jumps.hops().bytes()) / probes,
+            fmt::format("; {:.0f} bytes of hops and {:.0f} of detours a probe",
+                        static_cast<double>(p.jumps.hops().bytes()) / probes,
                         static_cast<double>(p.slots.chunks() * site::chunk_size) / probes));
 }
 

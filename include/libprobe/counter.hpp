@@ -8,10 +8,10 @@
 
 namespace libprobe {
 
-/// A count at one instruction: hits() is how often it ran, in all threads, inside handlers too. Where it is the only probe
-/// there and a jump fits, the jump leads to code that adds to a word of the thread's own: about a nanosecond, no call, no
-/// cache line that two threads share. Otherwise it counts as a probe does. Owned by the caller, neither copied nor moved
-/// while registered; an aggregate for designated initialisers.
+/// A count at one instruction: hits() is how often it ran, in all threads, inside handlers too. Where it is
+/// the only probe there and a jump fits, the jump leads to code that adds to a word of the thread's own:
+/// about a nanosecond, no call, no cache line that two threads share. Otherwise it counts as a probe does.
+/// Owned by the caller, neither copied nor moved while registered; an aggregate for designated initialisers.
 struct counter {
   location at;
   probe_flags flags = probe_flags::none;

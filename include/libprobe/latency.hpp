@@ -12,8 +12,8 @@
 
 namespace libprobe {
 
-/// Calls by duration, in ticks of the CPU's time-stamp counter (ticks_per_second()). Log-linear: every power of two in
-/// eight equal parts, so what quantile() tells is at most a sixteenth off.
+/// Calls by duration, in ticks of the CPU's time-stamp counter (ticks_per_second()). Log-linear: every power
+/// of two in eight equal parts, so what quantile() tells is at most a sixteenth off.
 struct latency_buckets {
   static constexpr unsigned part_bits = 3;
   static constexpr unsigned value_bits = 48;  // longer calls count as so long
@@ -40,17 +40,19 @@ struct latency_buckets {
   [[nodiscard]] std::uint64_t quantile(double q) const noexcept;
 };
 
-/// Measures the calls of one function, recursive ones each for itself. hits() is the calls that were followed;
-/// those that end by an exception or longjmp are in no bucket. Owned by the caller, neither copied nor moved while registered.
+/// Measures the calls of one function, recursive ones each for itself. hits() is the calls that were
+/// followed; those that end by an exception or longjmp are in no bucket. Owned by the caller, neither copied
+/// nor moved while registered.
 struct latency {
-  location at;  ///< a function's first instruction, else errc::not_function_entry
+  location at;                ///< a function's first instruction, else errc::not_function_entry
   std::size_t maxactive = 0;  ///< as a retprobe's
   probe_flags flags = probe_flags::none;
   void* context = nullptr;  ///< the user's own; libprobe does not touch it
   detail::probe_state state_{};
 };
 
-/// As for retprobes, see retprobe.hpp. errc::out_of_memory where there is no room for the threads' own histograms.
+/// As for retprobes, see retprobe.hpp. errc::out_of_memory where there is no room for the threads' own
+/// histograms.
 std::error_code register_latency(latency& l) noexcept;
 std::error_code register_latencies(std::span<latency* const> all) noexcept;
 void unregister_latency(latency& l) noexcept;

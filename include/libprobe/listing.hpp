@@ -18,7 +18,8 @@ struct probe_row {
   bool disabled = false;
   bool jump = false;   ///< reached by a jump instead of a trap
   std::string method;  ///< how the displaced instruction runs at a trap: emulated, copied, single-stepped
-  std::string tactic;  ///< how the jump fits there: over_long, punned, prefixed, over_several; else breakpoint
+  std::string
+      tactic;  ///< how the jump fits there: over_long, punned, prefixed, over_several; else breakpoint
   std::string reason;  ///< why there is no jump; empty where there is one, or where none was asked for
   std::uint64_t hits = 0;
   std::uint64_t nmissed = 0;

@@ -94,7 +94,9 @@ struct registers {
     if (xstate_in_use_ != nullptr) *xstate_in_use_ |= sse_component;
     return xmm_ + vector_stride_ * n;
   }
-  [[nodiscard]] const void* xmm(std::size_t n) const noexcept { return const_cast<registers*>(this)->saved_xmm(n); }
+  [[nodiscard]] const void* xmm(std::size_t n) const noexcept {
+    return const_cast<registers*>(this)->saved_xmm(n);
+  }
   /// The upper 16 bytes of ymm0 .. ymm15; null where the CPU has no AVX.
   [[nodiscard]] void* ymm_upper(std::size_t n) noexcept {
     if (xmm_ == nullptr) libprobe_save_vectors(this);

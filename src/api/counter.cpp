@@ -26,7 +26,9 @@ result<api::wish> api::wish_for(counter& c) {
   return wish;
 }
 
-std::error_code register_counters(std::span<counter* const> counters) noexcept { return api::register_all(counters); }
+std::error_code register_counters(std::span<counter* const> counters) noexcept {
+  return api::register_all(counters);
+}
 std::error_code register_counter(counter& c) noexcept {
   counter* const one[] = {&c};
   return register_counters(one);

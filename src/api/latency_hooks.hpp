@@ -5,8 +5,8 @@
 
 namespace libprobe::api {
 
-/// A retprobe whose handlers are libprobe's own: the instance holds when the call began, each thread adds to a histogram
-/// of its own, one row of a table (see site/counter.hpp).
+/// A retprobe whose handlers are libprobe's own: the instance holds when the call began, each thread adds to
+/// a histogram of its own, one row of a table (see site/counter.hpp).
 struct latency_attachment : retprobe_attachment {
   std::uint64_t* table = nullptr;  // for as long as the process lives
 };

@@ -50,8 +50,8 @@ std::vector<probe_row> list_probes() {
   for (const auto& e : entries) {
     auto where = symbols::describe(e.address);
     rows.push_back({e.address, e.kind, std::move(where.symbol), where.offset, std::move(where.module),
-                    e.disabled, e.jump, name_of(e.how), name_of(e.tactic), e.why_trap != nullptr ? e.why_trap : "",
-                    e.hits, e.missed});
+                    e.disabled, e.jump, name_of(e.how), name_of(e.tactic),
+                    e.why_trap != nullptr ? e.why_trap : "", e.hits, e.missed});
   }
   return rows;
 }

@@ -36,8 +36,8 @@ bool names_one_twice(std::span<const wish> wishes) {
 }  // namespace
 
 arch::vector_use vectors_used_by(std::uintptr_t function) {
-  // One handler serves many probes. Code that is read now may be other code when another library has taken its place:
-  // nothing is remembered from one registration to the next for long.
+  // One handler serves many probes. Code that is read now may be other code when another library has taken
+  // its place: nothing is remembered from one registration to the next for long.
   struct answer {
     std::uintptr_t function = 0;
     std::uint64_t generation = 0;
@@ -84,9 +84,8 @@ std::error_code place(std::span<wish> wishes) {
   }
   for (std::size_t i = 0; i < wishes.size(); ++i) {
     auto& state = *wishes[i].state;
-    before.push_back(
-        {state.address.exchange(requests[i].address), state.hits.exchange(0), state.missed.exchange(0),
-         state.counts.exchange(nullptr)});
+    before.push_back({state.address.exchange(requests[i].address), state.hits.exchange(0),
+                      state.missed.exchange(0), state.counts.exchange(nullptr)});
     // A column holds what its last user left in it.
     if (const auto* column = wishes[i].what->column.get()) {
       state.hits = 0 - site::sum_of_column(column);

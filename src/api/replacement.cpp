@@ -31,7 +31,8 @@ result<api::wish> api::wish_for(replacement& r) {
   a->replace = api::replacement_run;
   a->replace_live = api::replacement_run_live;
   // Exception flags belong to the thread, as in any call.
-  if (!any(r.flags & probe_flags::standard_abi)) a->vectors = api::vectors_of(r.flags, r.entry).registers_only();
+  if (!any(r.flags & probe_flags::standard_abi))
+    a->vectors = api::vectors_of(r.flags, r.entry).registers_only();
   wish.need.purpose = site::purpose::replace;
   wish.need.no_jump = any(r.flags & probe_flags::no_jump);
   wish.need.code = true;
@@ -51,7 +52,8 @@ void unregister_replacement(replacement& r) noexcept {
 
 void* original(const replacement& r) noexcept {
   const auto* a = static_cast<const site::attachment*>(r.state_.attachment.load(std::memory_order_acquire));
-  return a != nullptr ? reinterpret_cast<void*>(a->where.load()->body.load(std::memory_order_acquire)) : nullptr;
+  return a != nullptr ? reinterpret_cast<void*>(a->where.load()->body.load(std::memory_order_acquire))
+                      : nullptr;
 }
 
 }  // namespace libprobe

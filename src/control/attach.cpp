@@ -25,7 +25,8 @@ bool serves(site::purpose detour, site::purpose wanted) noexcept {
 /// The site as it is cannot do what is asked for. (Branches are emulated in any case.)
 bool must_replan(const site::site& at, const request& r) noexcept {
   const bool step = r.step && at.plan.how != method::step && !arch::is_branch(at.plan);
-  const bool jump = at.jump != nullptr && (r.no_jump || !serves(at.detour_for, r.purpose) || (r.after && !at.after_by_detour));
+  const bool jump = at.jump != nullptr &&
+                    (r.no_jump || !serves(at.detour_for, r.purpose) || (r.after && !at.after_by_detour));
   return step || (r.code && at.code == nullptr) || jump;
 }
 
@@ -101,11 +102,12 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       return errc::denied_address;
     }
     site::site* known = site::sites.find(whole.address);
-    const bool any_vectors = std::any_of(requests.begin() + static_cast<std::ptrdiff_t>(i),
-                                         requests.begin() + static_cast<std::ptrdiff_t>(last), [](const request& r) {
-                                           return r.what->vectors.most() == arch::vector_use::every_file ||
-                                                  r.what->return_vectors.most() == arch::vector_use::every_file;
-                                         });
+    const bool any_vectors =
+        std::any_of(requests.begin() + static_cast<std::ptrdiff_t>(i),
+                    requests.begin() + static_cast<std::ptrdiff_t>(last), [](const request& r) {
+                      return r.what->vectors.most() == arch::vector_use::every_file ||
+                             r.what->return_vectors.most() == arch::vector_use::every_file;
+                    });
     const bool keeps_x87 = any_vectors && functions_.keeps_x87(whole.address);
     if (known != nullptr && keeps_x87) known->keeps_x87 = true;
     if (known == nullptr || must_replan(*known, whole)) {
@@ -115,8 +117,10 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
       placed.fresh.push_back(std::move(*made));
       if (whole.after) whole.purpose = site::purpose::any;
-      const bool at_entry = whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
-      placed.wanted.push_back({{whole.purpose, whole.after, at_entry}, whole.no_jump || whole.step});
+      const bool at_entry =
+          whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
+      placed.wanted.push_back(
+          {{whole.purpose, whole.after, at_entry}, whole.no_jump || whole.step || !jumps_are_wanted()});
     }
     i = last;
   }
@@ -153,7 +157,9 @@ bool covers(const site::site& at, std::uintptr_t address) noexcept {
 /// The displaced instruction and on: behind a jump the copies of all that it covers.
 void registry::set_body(site::site& at) noexcept {
   const bool by_copies = at.jump != nullptr && !at.yields;
-  at.body.store(by_copies ? at.first_copy : at.code != nullptr ? at.code->jump_part() : 0,
+  at.body.store(by_copies            ? at.first_copy
+                : at.code != nullptr ? at.code->jump_part()
+                                     : 0,
                 std::memory_order_release);
 }
 
@@ -162,7 +168,8 @@ void registry::plan_jumps(placement& placed) {
     auto& at = *placed.fresh[i];
     for (std::uintptr_t back = 1; back < nearest; ++back) {
       site::site* before = site::sites.find(at.address - back);
-      if (before != nullptr && !before->yields && covers(*before, at.address)) placed.yielding.push_back(before);
+      if (before != nullptr && !before->yields && covers(*before, at.address))
+        placed.yielding.push_back(before);
     }
     if (placed.wanted[i].no_jump) continue;
     auto taken = taken_behind(at.address);
@@ -206,7 +213,8 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
       made->first.store(old->first.load(std::memory_order_relaxed), std::memory_order_relaxed);
       made->last = old->last;
       made->now = old->now.load();
-      if (made->through == nullptr) made->through = old->through;  // who is on the way through it finds the new one
+      if (made->through == nullptr)
+        made->through = old->through;  // who is on the way through it finds the new one
       std::erase(yielding_, old);
       for (auto* a = made->first.load(); a != nullptr; a = a->next.load()) a->where = made.get();
       old->next_retired = std::exchange(retired_sites_, old);
@@ -231,7 +239,8 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
       auto wanted = arch::vector_use::of(at->through->vectors.load(std::memory_order_relaxed));
       wanted.add(r.what->vectors);
       if (at->keeps_x87) wanted.add(arch::vector_use{arch::vector_use::everything});
-      if (at->detour_for == site::purpose::replace) wanted = arch::vector_use{wanted.most(), wanted.arithmetic(), true};
+      if (at->detour_for == site::purpose::replace)
+        wanted = arch::vector_use{wanted.most(), wanted.arithmetic(), true};
       at->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
     }
     auto& link = at->last != nullptr ? at->last->next : at->first;
@@ -250,7 +259,9 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
   sites.reserve(requests.size());
   for (const auto& r : requests) {
     site::site* at = r.what->where;
-    const bool complete = at->now == site::text::jump || (at->now == site::text::breakpoint && (at->jump == nullptr || at->yields || at->retreated));
+    const bool complete =
+        at->now == site::text::jump ||
+        (at->now == site::text::breakpoint && (at->jump == nullptr || at->yields || at->retreated));
     if (!r.what->disabled && !complete && (sites.empty() || sites.back() != at)) sites.push_back(at);
   }
   const auto why = write_text(sites, site::text::jump, *this);

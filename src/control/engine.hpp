@@ -8,7 +8,8 @@ namespace libprobe::control {
 /// Idempotent; under the registry's lock. errc::signal_refused if the kernel does not take our handlers.
 errc prepare_engine() noexcept;
 
-/// False if the environment says LIBPROBE_NO_JUMPS=1, as it did at the first registration: all probes are breakpoints.
+/// False if the environment says LIBPROBE_NO_JUMPS=1, as it did at the first registration: all probes are
+/// breakpoints.
 bool jumps_are_wanted() noexcept;
 
 }  // namespace libprobe::control

@@ -69,7 +69,8 @@ result<function_text::function*> function_text::load(std::uintptr_t address, std
   fresh.bytes.resize(fresh.bytes.size() + fresh.behind.size());
   if (read_original(fresh.start, fresh.bytes)) {
     fresh.behind_size = fresh.behind.size();
-    std::copy(fresh.bytes.end() - static_cast<std::ptrdiff_t>(fresh.behind_size), fresh.bytes.end(), fresh.behind.begin());
+    std::copy(fresh.bytes.end() - static_cast<std::ptrdiff_t>(fresh.behind_size), fresh.bytes.end(),
+              fresh.behind.begin());
     fresh.bytes.resize(fresh.boundaries.size());
   } else {
     fresh.bytes.resize(fresh.boundaries.size());

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <array>
-#include <optional>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,8 +20,8 @@ class function_text {
   /// not_instruction_boundary, unknown_function, undecodable_instruction, not_executable.
   result<arch::instruction> instruction_at(std::uintptr_t address, std::string& detail);
 
-  /// The instructions from an address on that a jump there might displace, and what is known of branches to them. False
-  /// outside of functions: such code may be made anew at any time.
+  /// The instructions from an address on that a jump there might displace, and what is known of branches to
+  /// them. False outside of functions: such code may be made anew at any time.
   struct ground {
     std::array<arch::instruction, arch::most_members> instructions;
     std::size_t count = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "os/text.hpp"
+#include "site/site.hpp"
 
 namespace libprobe::control {
 
@@ -30,8 +31,8 @@ void hop_store::page::mark(std::size_t offset, bool taken) noexcept {
   }
 }
 
-/// Addresses that a jump of one shape can reach: from its distance's highest byte down, each value that a byte may have
-/// halves what is left, until one is free.
+/// Addresses that a jump of one shape can reach: from its distance's highest byte down, each value that a
+/// byte may have halves what is left, until one is free.
 struct hop_store::interval {
   std::uintptr_t first, last;
 };
@@ -50,17 +51,19 @@ class hop_store::search {
     const auto distance = static_cast<std::int64_t>(target - base_);
     if (distance != static_cast<std::int32_t>(distance)) return false;
     for (std::size_t i = 0; i < 4; ++i) {
-      if (!allowed(i, static_cast<std::uint8_t>(static_cast<std::uint64_t>(distance) >> (8 * i)))) return false;
+      if (!allowed(i, static_cast<std::uint8_t>(static_cast<std::uint64_t>(distance) >> (8 * i))))
+        return false;
     }
     return true;
   }
-  /// The first address from `page` on where the upper half of the distance may be allowed: `page` itself or one in a later
-  /// page, since one value of that half lasts for many of them.
+  /// The first address from `page` on where the upper half of the distance may be allowed: `page` itself or
+  /// one in a later page, since one value of that half lasts for many of them.
   [[nodiscard]] std::uintptr_t next_upper_half(std::uintptr_t page) const noexcept {
     const auto end = page + page_bytes;
     for (auto at = page; at < end;) {
       const auto distance = static_cast<std::uint32_t>(at - base_);
-      if (allowed(2, static_cast<std::uint8_t>(distance >> 16)) && allowed(3, static_cast<std::uint8_t>(distance >> 24)))
+      if (allowed(2, static_cast<std::uint8_t>(distance >> 16)) &&
+          allowed(3, static_cast<std::uint8_t>(distance >> 24)))
         return page;
       at += 0x1'0000 - (distance & 0xffff);
       if (at >= end) return at;
@@ -77,7 +80,8 @@ class hop_store::search {
       if (!allows(page + offset - low)) {
         // Not by its upper bytes, or the lowest byte cannot be zero: look at the upper ones alone.
         bool upper = page + offset - base_ + 0x8000'0000 <= 0xffff'ffff;
-        for (std::size_t i = 1; i < 4; ++i) upper = upper && allowed(i, static_cast<std::uint8_t>(distance >> (8 * i)));
+        for (std::size_t i = 1; i < 4; ++i)
+          upper = upper && allowed(i, static_cast<std::uint8_t>(distance >> (8 * i)));
         if (!upper) {
           offset += 256U - low;
           continue;
@@ -176,12 +180,14 @@ std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted)
         const auto offset = wanted.find_offset(at, [](std::size_t) { return true; });
         if (!offset) continue;
         fresh_pages_.reserve(fresh_pages_.size() + 1);
+        site::hop_pages.reserve(1);
         const auto made = pages_.try_emplace(at).first;
         if (!os::map_code_at(at, page_bytes)) {  // somebody else was faster
           pages_.erase(made);
           continue;
         }
         fresh_pages_.push_back(at);
+        site::hop_pages.insert(at, "");
         made->second.mark(*offset, true);
         found = at + *offset;
         return true;
@@ -192,7 +198,8 @@ std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted)
   return found;
 }
 
-std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape, std::uintptr_t address, bool may_grow) {
+std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape, std::uintptr_t address,
+                                               bool may_grow) {
   const search wanted{shape, address};
   if (auto found = place_in_known_page(wanted)) return found;
   const auto bound = free_bytes + bytes_a_hop * (known_.size() + 1);  // fresh ones are among them
@@ -203,7 +210,8 @@ std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape, st
 std::optional<std::uintptr_t> hop_store::known(const arch::jump_shape& shape, std::uintptr_t address,
                                                std::uintptr_t target) const {
   const auto found = known_.find({address, target});
-  return found != known_.end() && search{shape, address}.allows(found->second) ? std::optional{found->second} : std::nullopt;
+  return found != known_.end() && search{shape, address}.allows(found->second) ? std::optional{found->second}
+                                                                               : std::nullopt;
 }
 
 bool hop_store::may_know(const arch::jump_shape& shape, std::uintptr_t address) const {
@@ -221,13 +229,8 @@ void hop_store::lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t 
   known_.try_emplace({address, target}, 0);  // so that write() need not allocate
 }
 
-void hop_store::take_back(std::uintptr_t hop) noexcept { pages_[hop & ~(page_bytes - 1)].mark(hop % page_bytes, false); }
-
-std::uintptr_t hop_store::led_to(std::uintptr_t ip) const {
-  if (!pages_.contains(ip & ~(page_bytes - 1))) return ip;
-  const auto in = std::find_if(known_.begin(), known_.end(),
-                               [ip](const auto& k) { return ip - k.second < arch::hop_length; });
-  return in != known_.end() ? in->first.second : ip;
+void hop_store::take_back(std::uintptr_t hop) noexcept {
+  pages_[hop & ~(page_bytes - 1)].mark(hop % page_bytes, false);
 }
 
 errc hop_store::write() {
@@ -240,7 +243,8 @@ errc hop_store::write() {
   std::vector<os::edit> edits;
   edits.reserve(fresh_.size());
   for (const auto& f : fresh_)
-    edits.push_back({f.at, nullptr, f.code.data(), static_cast<std::uint32_t>(f.code.size()), os::edit::outcome::pending});
+    edits.push_back({f.at, nullptr, f.code.data(), static_cast<std::uint32_t>(f.code.size()),
+                     os::edit::outcome::pending});
   if (!os::write_text(edits, true)) {
     drop();
     return errc::text_not_writable;
@@ -260,6 +264,7 @@ void hop_store::drop() noexcept {
   }
   fresh_.clear();
   for (const auto added : fresh_pages_) {
+    site::hop_pages.erase(added);
     os::unmap_code(added, page_bytes);
     pages_.erase(added);
   }

@@ -13,21 +13,24 @@
 
 namespace libprobe::control {
 
-/// A hop lies where a jump's shape lets the jump lead, and jumps on to the detour, which may lie anywhere near. Hops share
-/// pages as far as they can. Kept for good, and used again when their address is probed again. Control only, under its
-/// lock; whatever allocates throws std::bad_alloc and has changed nothing then.
+/// A hop lies where a jump's shape lets the jump lead, and jumps on to the detour, which may lie anywhere
+/// near. Hops share pages as far as they can. Kept for good, and used again when their address is probed
+/// again. Control only, under its lock; whatever allocates throws std::bad_alloc and has changed nothing
+/// then.
 class hop_store {
  public:
-  /// Executable memory for hops is bounded: this much, and as much again for each hop. Beyond it no page is added.
+  /// Executable memory for hops is bounded: this much, and as much again for each hop. Beyond it no page is
+  /// added.
   static constexpr std::size_t free_bytes = std::size_t{64} * 1024;
   static constexpr std::size_t bytes_a_hop = 1024;
 
-  /// The hop that the address had before, if it will do again; and whether there may be one, whatever it leads to.
+  /// The hop that the address had before, if it will do again; and whether there may be one, whatever it
+  /// leads to.
   std::optional<std::uintptr_t> known(const arch::jump_shape& shape, std::uintptr_t address,
                                       std::uintptr_t target) const;
   [[nodiscard]] bool may_know(const arch::jump_shape& shape, std::uintptr_t address) const;
-  /// A place for the hop of a jump of that shape at `address`; nothing if there is none, or none without another page of
-  /// memory and `may_grow` is false. Reserved until drop().
+  /// A place for the hop of a jump of that shape at `address`; nothing if there is none, or none without
+  /// another page of memory and `may_grow` is false. Reserved until drop().
   std::optional<std::uintptr_t> place(const arch::jump_shape& shape, std::uintptr_t address, bool may_grow);
   /// Where the hop that place() has just found leads to.
   void lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t target);
@@ -38,9 +41,6 @@ class hop_store {
   /// which also gives back the pages that were added.
   errc write();
   void drop() noexcept;
-
-  /// Where a thread at `ip` will be when it has passed a hop, if it is in one; else `ip`. throws std::bad_alloc.
-  [[nodiscard]] std::uintptr_t led_to(std::uintptr_t ip) const;
 
   [[nodiscard]] std::size_t bytes() const noexcept { return pages_.size() * page_bytes; }
   [[nodiscard]] std::size_t hops() const noexcept { return known_.size(); }
@@ -64,7 +64,8 @@ class hop_store {
 
   std::map<std::uintptr_t, page> pages_;
   std::uintptr_t last_page_ = 0;
-  std::map<std::pair<std::uintptr_t, std::uintptr_t>, std::uintptr_t> known_;  // by address of the jump and target
+  std::map<std::pair<std::uintptr_t, std::uintptr_t>, std::uintptr_t>
+      known_;  // by address of the jump and target
   std::vector<fresh_hop> fresh_;
   std::vector<std::uintptr_t> fresh_pages_;
   std::vector<os::address_range> gaps_;  // between mappings, as they were when this registration first asked

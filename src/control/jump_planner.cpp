@@ -24,7 +24,9 @@ std::intptr_t from_thread_base(const T* variable) noexcept {
   return static_cast<std::intptr_t>(reinterpret_cast<std::uintptr_t>(variable) - arch::thread_base());
 }
 
-std::uintptr_t jump_end(std::uintptr_t address, const arch::jump_shape& shape) noexcept { return address + shape.window; }
+std::uintptr_t jump_end(std::uintptr_t address, const arch::jump_shape& shape) noexcept {
+  return address + shape.window;
+}
 
 }  // namespace
 
@@ -33,30 +35,29 @@ struct jump_planner::chain {
   site::detour* about = nullptr;
   std::uintptr_t detour = 0;
   std::array<std::uintptr_t, arch::most_members> copies{};
-  std::array<const site::slot*, arch::most_members + 3> code{};
   site::purpose purpose = site::purpose::any;
   std::uintptr_t body = 0;
 };
 
 /// A function's entry, where the detour does not go on in the copy by itself.
-bool jump_planner::link_entry(site::purpose purpose, chain& made, std::size_t used) {
+bool jump_planner::link_entry(site::purpose purpose, chain& made) {
   const bool follow = purpose == site::purpose::follow;
-  const auto front = slots_.get(
-      follow ? slot_kind::follow : slot_kind::replace, made.about->address,
-      [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-        return arch::emit_detour(made.about, 0, follow ? arch::detour_end::follows : arch::detour_end::returns, slot,
-                                 follow ? static_cast<std::uintptr_t>(from_thread_base(&site::self.follow)) : 0, code);
-      });
+  const auto front =
+      slots_.get(follow ? slot_kind::follow : slot_kind::replace, made.about->address,
+                 [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+                   return arch::emit_detour(
+                       made.about, 0, follow ? arch::detour_end::follows : arch::detour_end::returns, slot,
+                       follow ? static_cast<std::uintptr_t>(from_thread_base(&site::self.follow)) : 0, code);
+                 });
   if (!front) return false;
-  made.code[used] = front->slot;
   made.detour = front->code;
   made.purpose = purpose;
   return true;
 }
 
 /// From the last copy to the first, since each goes on in the next.
-bool jump_planner::link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
-                        const wants& of, chain& made) {
+bool jump_planner::link(const site::site& at, const function_text::ground& ground,
+                        const arch::jump_shape& shape, const wants& of, chain& made) {
   std::array<arch::displaced, arch::most_members> plans;
   std::array<std::uintptr_t, arch::most_members> addresses{};
   auto address = at.address;
@@ -70,43 +71,43 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
   made.about = &get_or_make(detours_, at.address);
   made.about->address = at.address;
   auto next = address;
-  std::size_t used = 0;
   for (std::size_t i = shape.members; i-- > 0;) {
     if (i == 0 && of.after && !arch::is_branch(plans[0])) {
-      const auto behind = slots_.get(slot_kind::after, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-        return arch::emit_detour(made.about, plans[0].length, arch::detour_end::goes_on, slot, next, code);
-      });
+      const auto behind =
+          slots_.get(slot_kind::after, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+            return arch::emit_detour(made.about, plans[0].length, arch::detour_end::goes_on, slot, next,
+                                     code);
+          });
       if (!behind) return false;
-      made.code[used++] = behind->slot;
       next = behind->code;
     }
     const bool last = next == addresses[i] + plans[i].length;
-    const auto copy = last ? slots_.get(plans[i], addresses[i])
+    const auto copy = last ? slots_.get(plans[i], addresses[i], true)
                            : slots_.get(slot_kind::linked, addresses[i],
                                         [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
                                           return arch::emit(plans[i], addresses[i], slot, next, code);
                                         });
     if (!copy) return false;
-    made.code[used++] = copy->slot;
     next = made.copies[i] = copy->code;
   }
   made.body = next;
-  if (of.purpose == site::purpose::follow || of.purpose == site::purpose::replace) return link_entry(of.purpose, made, used);
-  const auto front = slots_.get(slot_kind::before, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-    return arch::emit_detour(made.about, 0, arch::detour_end::goes_on, slot, next, code);
-  });
+  if (of.purpose == site::purpose::follow || of.purpose == site::purpose::replace)
+    return link_entry(of.purpose, made);
+  const auto front =
+      slots_.get(slot_kind::before, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+        return arch::emit_detour(made.about, 0, arch::detour_end::goes_on, slot, next, code);
+      });
   if (!front) return false;
-  made.code[used++] = front->slot;
   made.detour = front->code;
   if (of.purpose != site::purpose::count) return true;
   if (made.about->column == nullptr) made.about->column = take_column().release();
   if (made.about->column == nullptr) return true;  // threads share a counter
   const auto row = from_thread_base(&epoch::row_of_thread);
-  const auto counting = slots_.get(slot_kind::count, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-    return arch::emit_count(made.about->column, row, of.at_entry, front->code, slot, next, code);
-  });
+  const auto counting =
+      slots_.get(slot_kind::count, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+        return arch::emit_count(made.about->column, row, of.at_entry, front->code, slot, next, code);
+      });
   if (!counting) return false;
-  made.code[used] = counting->slot;
   made.detour = counting->code;
   made.purpose = of.purpose;
   return true;
@@ -121,10 +122,11 @@ void jump_planner::add_landings(std::uintptr_t address, const arch::jump_shape& 
   }
 }
 
-bool jump_planner::try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
-                             const wants& of, bool may_grow) {
+bool jump_planner::try_shape(site::site& at, const function_text::ground& ground,
+                             const arch::jump_shape& shape, const wants& of, bool may_grow) {
   chain made;
-  // Where the displaced instruction leaves room for the whole jump, that leads to the detour itself if it can.
+  // Where the displaced instruction leaves room for the whole jump, that leads to the detour itself if it
+  // can.
   if (shape.how == arch::tactic::over_long && !link(at, ground, shape, of, made)) return false;
   const auto reaches = [&](std::uintptr_t target) {
     const auto distance = static_cast<std::int64_t>(target - jump_end(at.address, shape));
@@ -159,7 +161,6 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
     at_byte += ground.instructions[i - 1].length;
     if (at_byte < shape.window) text->copies[at_byte] = made.copies[i];
   }
-  text->code = made.code;
   at.jump = std::move(text);
   at.detour_body = made.body;
   at.through = made.about;
@@ -177,7 +178,8 @@ void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
                                  std::span{here.bytes}.first(here.size), here.landings, taken};
   std::array<arch::jump_shape, arch::most_shapes> shapes;
   const auto count = arch::jump_shapes(ground, shapes);
-  at.why_trap = taken != 0 ? "other probes are too near" : "the instruction's surroundings leave no room for a jump";
+  at.why_trap =
+      taken != 0 ? "other probes are too near" : "the instruction's surroundings leave no room for a jump";
   if (count == 0) return;
   // First whatever needs no further page: shapes differ more in memory than in speed.
   for (const bool may_grow : {false, true}) {

@@ -12,33 +12,34 @@
 
 namespace libprobe::control {
 
-/// Goes down the ladder of tactics until one finds room, and makes the code that the jump will lead to: a detour, which
-/// calls the handlers, linked to a copy of each displaced instruction. Control only, under its lock; throws std::bad_alloc.
+/// Goes down the ladder of tactics until one finds room, and makes the code that the jump will lead to: a
+/// detour, which calls the handlers, linked to a copy of each displaced instruction. Control only, under its
+/// lock; throws std::bad_alloc.
 class jump_planner {
  public:
   jump_planner(function_text& functions, slot_store& slots) noexcept : functions_{functions}, slots_{slots} {}
 
-  /// Gives a planned site its jump, or says in why_trap why it has none. `taken`: bit n: another probed address lies n
-  /// bytes behind the site's. `after`: some handler runs behind the displaced instruction.
+  /// Gives a planned site its jump, or says in why_trap why it has none. `taken`: bit n: another probed
+  /// address lies n bytes behind the site's. `after`: some handler runs behind the displaced instruction.
   struct wants {
     site::purpose purpose = site::purpose::any;
     bool after = false, at_entry = false;
   };
   void plan(site::site& at, std::uint32_t taken, const wants& of);
 
-  /// Where threads that come to an inner boundary of the site's window go on. Before the window is written, and after it
-  /// is restored.
+  /// Where threads that come to an inner boundary of the site's window go on. Before the window is written,
+  /// and after it is restored.
   void set_landings(const site::site& at, bool active) noexcept;
 
   hop_store& hops() noexcept { return hops_; }
 
  private:
   struct chain;
-  bool try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape, const wants& of,
-                 bool may_grow);
-  bool link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape, const wants& of,
-            chain& made);
-  bool link_entry(site::purpose purpose, chain& made, std::size_t used);
+  bool try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
+                 const wants& of, bool may_grow);
+  bool link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
+            const wants& of, chain& made);
+  bool link_entry(site::purpose purpose, chain& made);
   void add_landings(std::uintptr_t address, const arch::jump_shape& shape);
 
   function_text& functions_;

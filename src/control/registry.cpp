@@ -84,8 +84,8 @@ errc registry::take_out_queued() noexcept {
     set_only(*at);
   }
 
-  const auto idle =
-      std::partition(touched_.begin(), touched_.end(), [](const site::site* at) { return at->now == site::text::original; });
+  const auto idle = std::partition(touched_.begin(), touched_.end(),
+                                   [](const site::site* at) { return at->now == site::text::original; });
   const auto still_wanted =
       std::stable_partition(idle, touched_.end(), [](const site::site* at) { return wants_breakpoint(*at); });
   std::sort(still_wanted, touched_.end(),
@@ -133,11 +133,8 @@ void registry::reclaim_code() noexcept {
   if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty()) return;
   try {
     std::unordered_set<const site::slot*> in_use;
-    site::sites.for_each([&in_use](const site::site& at) {
-      in_use.insert(at.code);
-      if (at.jump != nullptr) in_use.insert(at.jump->code.begin(), at.jump->code.end());
-    });
-    slots_.reclaim_idle(in_use, jumps_.hops());
+    site::sites.for_each([&in_use](const site::site& at) { in_use.insert(at.code); });
+    slots_.reclaim_idle(in_use);
   } catch (const std::bad_alloc&) {
     // They stay, as they would if one of them were still in use.
   }
@@ -151,18 +148,27 @@ errc registry::commit() noexcept {
   site::site* sites = nullptr;
   site::table<site::site>::storage* tables = nullptr;
   site::table<site::chunk>::storage* chunk_tables = nullptr;
+  site::table<site::landing>::storage* landing_tables = nullptr;
+  site::table<const char>::storage* page_tables = nullptr;
   {
     const std::lock_guard guard{lock_};
     answer = take_out_queued();
     sites = std::exchange(retired_sites_, nullptr);
     tables = site::sites.take_retired();
     chunk_tables = site::chunks.take_retired();
-    if (dying_.empty() && sites == nullptr && tables == nullptr && chunk_tables == nullptr) return answer;
+    landing_tables = site::landings.take_retired();
+    page_tables = site::hop_pages.take_retired();
+    if (dying_.empty() && sites == nullptr && tables == nullptr && chunk_tables == nullptr &&
+        landing_tables == nullptr && page_tables == nullptr) {
+      return answer;
+    }
   }
   epoch::synchronize();
   while (sites != nullptr) delete std::exchange(sites, sites->next_retired);
   site::table<site::site>::drop(tables);
   site::table<site::chunk>::drop(chunk_tables);
+  site::table<site::landing>::drop(landing_tables);
+  site::table<const char>::drop(page_tables);
   for (epoch::backoff patience;; patience.wait()) {
     const std::lock_guard guard{lock_};
     if (!free_retired()) continue;
@@ -185,8 +191,8 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
     std::vector<site::site*> one;
     try {
       one.push_back(at);
-      answer = wanted ? write_text(one, site::text::jump, *this)
-                      : restore_text(one, site::text::original, *this);
+      answer =
+          wanted ? write_text(one, site::text::jump, *this) : restore_text(one, site::text::original, *this);
     } catch (const std::bad_alloc&) {
       answer = errc::out_of_memory;
     }
@@ -213,12 +219,13 @@ std::vector<entry> registry::list() {
   site::sites.for_each([&entries](const site::site& at) {
     for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
       if (a->removed) continue;
-      entries.push_back({at.address, a->kind, a->disabled, at.plan.how, at.now == site::text::jump,
-                         at.jump != nullptr && !at.yields && !at.retreated ? at.jump->shape.how : arch::tactic::breakpoint,
-                         at.yields       ? "another probe needs the text of its jump"
-                         : at.retreated ? "too many branches led into the jump"
-                                        : at.why_trap,
-                         a->hits.total(), a->missed->load(std::memory_order_relaxed)});
+      entries.push_back(
+          {at.address, a->kind, a->disabled, at.plan.how, at.now == site::text::jump,
+           at.jump != nullptr && !at.yields && !at.retreated ? at.jump->shape.how : arch::tactic::breakpoint,
+           at.yields      ? "another probe needs the text of its jump"
+           : at.retreated ? "too many branches led into the jump"
+                          : at.why_trap,
+           a->hits.total(), a->missed->load(std::memory_order_relaxed)});
     }
   });
   std::stable_sort(entries.begin(), entries.end(),

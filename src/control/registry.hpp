@@ -38,9 +38,9 @@ struct entry {
   char kind;
   bool disabled;
   arch::displaced::method how;
-  bool jump;               // it stands there now
+  bool jump;  // it stands there now
   arch::tactic tactic;
-  const char* why_trap;    // null where there is a jump, or where a breakpoint was asked for
+  const char* why_trap;  // null where there is a jump, or where a breakpoint was asked for
   std::uint64_t hits, missed;
 };
 

@@ -63,15 +63,26 @@ errc slot_store::make(const emitter& emit, fresh_slot& fresh) {
   return errc::out_of_code_memory;
 }
 
-result<slot_store::handle> slot_store::get(slot_kind kind, std::uintptr_t address, const emitter& emit) {
-  for (const auto* known = known_[static_cast<std::size_t>(kind)].find(address); known != nullptr; known = known->older) {
-    if (still_fits(*known, emit)) return handle{known, known->code};
+result<slot_store::handle> slot_store::get(slot_kind kind, std::uintptr_t address, const emitter& emit,
+                                           bool linked) {
+  const auto link = [&](site::slot& slot) {
+    const bool wanted = linked || (kind != slot_kind::copy && kind != slot_kind::stepped);
+    if (wanted && !slot.linked) ++linked_;
+    slot.linked = slot.linked || wanted;
+  };
+  for (auto* known = known_[static_cast<std::size_t>(kind)].find(address); known != nullptr;
+       known = known->older) {
+    if (!still_fits(*known, emit)) continue;
+    link(*known);
+    return handle{known, known->code};
   }
   // Asked for a moment ago: a site's own slot is also the first that its jump needs.
   if (!fresh_.empty()) {
-    const auto& last = fresh_.back();
-    if (kind == slot_kind::copy && last.kind == kind && last.content.address == address)
+    auto& last = fresh_.back();
+    if (kind == slot_kind::copy && last.kind == kind && last.content.address == address) {
+      link(last.content);
       return handle{&last.in->slots[last.unit], last.content.code};
+    }
   }
 
   errc why = errc::out_of_code_memory;
@@ -83,6 +94,7 @@ result<slot_store::handle> slot_store::get(slot_kind kind, std::uintptr_t addres
     fresh.kind = kind;
     fresh.content.address = address;
     fresh.content.stepped = kind == slot_kind::stepped;
+    link(fresh.content);
     why = make(emit, fresh);
     if (why != errc::ok) continue;
     fresh_.push_back(fresh);
@@ -96,12 +108,14 @@ result<slot_store::handle> slot_store::get(slot_kind kind, std::uintptr_t addres
   return why;
 }
 
-result<slot_store::handle> slot_store::get(const arch::displaced& plan, std::uintptr_t address) {
+result<slot_store::handle> slot_store::get(const arch::displaced& plan, std::uintptr_t address, bool linked) {
   const bool stepped = plan.how == arch::displaced::method::step;
-  return get(stepped ? slot_kind::stepped : slot_kind::copy, address,
-             [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-               return arch::emit(plan, address, slot, address + plan.length, code);
-             });
+  return get(
+      stepped ? slot_kind::stepped : slot_kind::copy, address,
+      [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+        return arch::emit(plan, address, slot, address + plan.length, code);
+      },
+      linked);
 }
 
 errc slot_store::write() {
@@ -135,6 +149,7 @@ errc slot_store::write() {
 
 void slot_store::drop() noexcept {
   for (const auto& f : fresh_) {
+    if (f.content.linked) --linked_;
     if (f.reused) {
       f.in->reclaimed.push_back(static_cast<std::uint16_t>(f.unit));  // has the room it had before
     } else {
@@ -160,23 +175,26 @@ void slot_store::forget(const site::slot& slot) noexcept {
   }
 }
 
-void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_use, const hop_store& hops) {
+void slot_store::reclaim_idle(const std::unordered_set<const site::slot*>& in_use) {
   // What names a slot: the slots' own records say where they lie, and must not count as holding it.
-  const auto own = [this](std::uintptr_t address, std::size_t) {
-    return std::any_of(chunks_.begin(), chunks_.end(), [address](const site::chunk* c) {
-      return address - reinterpret_cast<std::uintptr_t>(c) < sizeof *c;
-    });
+  std::vector<std::uintptr_t> records(chunks_.size());
+  std::transform(chunks_.begin(), chunks_.end(), records.begin(),
+                 [](const site::chunk* c) { return reinterpret_cast<std::uintptr_t>(c); });
+  std::sort(records.begin(), records.end());
+  const auto own = [&records](std::uintptr_t address, std::size_t) {
+    const auto behind = std::upper_bound(records.begin(), records.end(), address);
+    return behind != records.begin() && address - behind[-1] < sizeof(site::chunk);
   };
   std::unordered_set<const site::slot*> held;
-  const bool quiet = visit_held_words(own, [&held, &hops](std::uintptr_t word) {
-    if (const auto* slot = site::slot_at(hops.led_to(word))) held.insert(slot);
+  const bool quiet = visit_held_words(own, [&held](std::uintptr_t word) {
+    if (const auto* slot = site::slot_at(word)) held.insert(slot);
   });
   std::size_t idle = 0;
   for (auto* in : chunks_) {
     if (quiet) in->reclaimed.reserve(in->used);
     for (std::size_t unit = 0; unit < in->used; ++unit) {
       auto& slot = in->slots[unit];
-      if (slot.code == 0 || in_use.contains(&slot)) continue;
+      if (slot.code == 0 || slot.linked || in_use.contains(&slot)) continue;
       ++idle;
       if (!quiet || held.contains(&slot)) continue;
       --idle;

@@ -8,7 +8,6 @@
 #include <unordered_set>
 #include <vector>
 
-#include "control/hop_store.hpp"
 #include "os/text.hpp"
 #include "site/slots.hpp"
 
@@ -37,11 +36,12 @@ class slot_store {
   /// What arch::emit() and its like write at a slot's address.
   using emitter = std::function<result<arch::slot_layout>(std::uintptr_t slot, std::span<std::uint8_t> code)>;
 
-  /// The slot that was made before for the address, if the same code would be written there now; or a new one,
-  /// whose code is not in place until write(). errc::out_of_code_memory.
-  result<handle> get(slot_kind kind, std::uintptr_t address, const emitter& emit);
-  /// Of a displaced instruction.
-  result<handle> get(const arch::displaced& plan, std::uintptr_t address);
+  /// The slot that was made before for the address, if the same code would be written there now; or a new
+  /// one, whose code is not in place until write(). errc::out_of_code_memory.
+  result<handle> get(slot_kind kind, std::uintptr_t address, const emitter& emit, bool linked = false);
+  /// Of a displaced instruction. `linked`: other code will lead to it. Such slots are never taken back: a
+  /// thread anywhere in a chain of code may come to all that follows.
+  result<handle> get(const arch::displaced& plan, std::uintptr_t address, bool linked = false);
 
   /// Puts the code of all new slots in place, page by page. errc::text_not_writable: none of them is, as
   /// after drop().
@@ -58,9 +58,9 @@ class slot_store {
   /// is not proven quiet is kept, and the next attempt waits until there are half as many again. A grace
   /// period must have passed since a site used them. May take long; throws std::bad_alloc and has changed
   /// nothing then.
-  void reclaim_idle(const std::unordered_set<const site::slot*>& in_use, const hop_store& hops);
+  void reclaim_idle(const std::unordered_set<const site::slot*>& in_use);
   [[nodiscard]] bool past_bound(std::size_t in_use) const noexcept {
-    return handed_out_ > in_use + std::max(bound_, next_attempt_);
+    return handed_out_ > linked_ + in_use + std::max(bound_, next_attempt_);
   }
   void set_idle_bound(std::size_t bound) noexcept { bound_ = bound; }
 
@@ -82,6 +82,7 @@ class slot_store {
 
   std::vector<site::chunk*> chunks_;
   std::size_t handed_out_ = 0;
+  std::size_t linked_ = 0;
   std::size_t next_attempt_ = 0;
   std::size_t bound_ = idle_bound;
   // By kind, then by address of the displaced instruction: the newest, which knows the older ones.

@@ -16,7 +16,8 @@ using site::text;
 
 constexpr std::size_t most_steps = 3;
 
-/// The next state on the way to `wanted`: up one at a time, and down again, but straight to a staged window from below.
+/// The next state on the way to `wanted`: up one at a time, and down again, but straight to a staged window
+/// from below.
 text next_state(text now, text wanted) noexcept {
   if (wanted == text::jump) return std::max(text::staged, static_cast<text>(static_cast<unsigned>(now) + 1));
   return now > text::staged ? static_cast<text>(static_cast<unsigned>(now) - 1) : wanted;
@@ -59,7 +60,11 @@ struct step {
 
   step() = default;
   step(site::site& where, text before, text after) noexcept
-      : at{&where}, from{before}, to{after}, expected{image_of(where, before)}, wanted{image_of(where, after)} {}
+      : at{&where},
+        from{before},
+        to{after},
+        expected{image_of(where, before)},
+        wanted{image_of(where, after)} {}
   [[nodiscard]] os::edit edit() const noexcept {
     const std::uint32_t size = is_wide(from) || is_wide(to) ? at->jump->shape.window : 1;
     return {at->address, expected.bytes.data(), wanted.bytes.data(), size, os::edit::outcome::pending};
@@ -84,7 +89,8 @@ struct pass {
       const auto goal = goal_of(*at, wanted);
       if (at->now != goal) steps.emplace_back(*at, at->now, next_state(at->now, goal));
     }
-    std::transform(steps.begin(), steps.end(), std::back_inserter(edits), [](const step& s) { return s.edit(); });
+    std::transform(steps.begin(), steps.end(), std::back_inserter(edits),
+                   [](const step& s) { return s.edit(); });
   }
 };
 
@@ -99,7 +105,8 @@ errc restore(std::span<site::site* const> sites, text wanted, window_observer& o
 errc write_text(std::span<site::site* const> sites, text wanted, window_observer& observer) {
   if (sites.empty()) return errc::ok;
   std::vector<text> before(sites.size());
-  std::transform(sites.begin(), sites.end(), before.begin(), [](const site::site* at) { return at->now.load(); });
+  std::transform(sites.begin(), sites.end(), before.begin(),
+                 [](const site::site* at) { return at->now.load(); });
   pass now;
   now.steps.reserve(sites.size());
   now.edits.reserve(sites.size());

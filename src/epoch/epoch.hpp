@@ -83,8 +83,8 @@ class section {
 /// The number of the calling thread, inside a section: without a system call where the thread has a record.
 int thread_number() noexcept;
 
-/// Of a table with a row for each thread: where the calling thread's own begins; 0: it has none, since it was never in a
-/// section, or there are too many threads. The first row is nobody's.
+/// Of a table with a row for each thread: where the calling thread's own begins; 0: it has none, since it was
+/// never in a section, or there are too many threads. The first row is nobody's.
 inline constexpr std::size_t row_bytes = 4096;
 extern __thread std::uint64_t row_of_thread __attribute__((tls_model("initial-exec")));
 /// How many rows there can be, and how many have ever been in use.

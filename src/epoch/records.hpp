@@ -9,7 +9,7 @@ namespace libprobe::epoch::detail {
 
 inline constexpr std::size_t record_count = 16384;  // threads at once; more of them share one counter
 
-extern constinit reader records[record_count];     // untouched pages of it cost nothing
+extern constinit reader records[record_count];           // untouched pages of it cost nothing
 extern constinit std::atomic<std::size_t> records_used;  // records [used, count) have never been claimed
 
 /// Frees the record if its thread has ended. Signal-safe.

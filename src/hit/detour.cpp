@@ -9,8 +9,8 @@ namespace libprobe::hit {
 
 namespace {
 
-/// The detour goes on by itself unless the program is sent elsewhere, or its stack pointer was moved: then it goes on at
-/// regs. An inner boundary of a window need not trap for that.
+/// The detour goes on by itself unless the program is sent elsewhere, or its stack pointer was moved: then it
+/// goes on at regs. An inner boundary of a window need not trap for that.
 int leave(registers& regs) noexcept {
   if (const auto copy = copy_at(regs.ip()); copy != 0) regs.set_ip(copy);
   return 1;
@@ -18,7 +18,8 @@ int leave(registers& regs) noexcept {
 int go_on(const site::site& at, registers& regs, std::uintptr_t sp) noexcept {
   if (regs.sp() == sp) return 0;
   const auto body = at.first_copy != 0 ? at.first_copy : at.body.load(std::memory_order_relaxed);
-  if (body == 0) return arch::emulate(at.plan, at.address, regs) ? leave(regs) : 0;  // planned anew, as a trap
+  if (body == 0)
+    return arch::emulate(at.plan, at.address, regs) ? leave(regs) : 0;  // planned anew, as a trap
   regs.set_ip(body);
   return 1;
 }
@@ -34,13 +35,15 @@ int run_hit(const site::site& at, site::hit& hit) noexcept {
   if (redirected) return leave(hit.regs);
   // Behind a branch there is no code of ours.
   if (!at.wants_after() || site::self.busy() || !arch::is_branch(at.plan)) return go_on(at, hit.regs, sp);
-  if (!arch::emulate(at.plan, at.address, hit.regs)) return go_on(at, hit.regs, sp);  // faults in its copy, as it should
+  if (!arch::emulate(at.plan, at.address, hit.regs))
+    return go_on(at, hit.regs, sp);  // faults in its copy, as it should
   run_after(at, hit.regs, hit.saved);
   return leave(hit.regs);
 }
 
 /// The most frequent kind of hit, with as little as it can do with: it is what a probe costs.
-inline int run_only(const site::site& at, site::attachment& a, registers& regs, const arch::vector_use& saved) noexcept {
+inline int run_only(const site::site& at, site::attachment& a, registers& regs,
+                    const arch::vector_use& saved) noexcept {
   if (a.resting.load(std::memory_order_relaxed) || !a.vectors.within(saved)) return 0;
   if (site::self.busy()) {
     a.missed->fetch_add(1, std::memory_order_relaxed);
@@ -77,7 +80,7 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
   if (saved.ordinary()) return hit::run_ordinary(from, *regs, vectors, saved);
   const epoch::section section;
   const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
-  if (at == nullptr) return 0;  // removed: the displaced instruction alone
+  if (at == nullptr) return 0;                                     // removed: the displaced instruction alone
   if (auto* only = at->only.load(std::memory_order_acquire)) return hit::run_only(*at, *only, *regs, saved);
   site::hit hit{*regs, nullptr, saved, true};
   return hit::run_hit(*at, hit);
@@ -135,7 +138,8 @@ int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, 
   site::self.replacement = &run;
   chosen->replace_live(*chosen, *regs);
   site::self.replacement = run.outer;
-  chosen->running.fetch_sub(1, std::memory_order_release);  // pairs with the acquire load of the commit that waits
+  chosen->running.fetch_sub(
+      1, std::memory_order_release);  // pairs with the acquire load of the commit that waits
   return 0;
 }
 

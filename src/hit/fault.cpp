@@ -29,8 +29,9 @@ void restore_text(std::uintptr_t address) noexcept {
       arch::system_call(__NR_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/mem"), O_RDWR | O_CLOEXEC);
   if (file < 0) return;
   const bool wide = at->jump != nullptr;
-  arch::system_call(__NR_pwrite64, file, reinterpret_cast<long>(wide ? at->jump->original.data() : at->plan.original),
-                    wide ? at->jump->shape.window : long{sizeof arch::breakpoint}, static_cast<long>(address));
+  arch::system_call(
+      __NR_pwrite64, file, reinterpret_cast<long>(wide ? at->jump->original.data() : at->plan.original),
+      wide ? at->jump->shape.window : long{sizeof arch::breakpoint}, static_cast<long>(address));
   arch::system_call(__NR_close, file);
 }
 
@@ -84,8 +85,9 @@ void pass_on(int signo, siginfo_t& info, ucontext_t& context, std::uintptr_t bre
 
 namespace {
 
-/// The trapping byte at an inner boundary need not be a breakpoint. True: it was one, or was one until just now: what stands
-/// there is to be looked at again. Once for each change of text, since it may be the program's own instruction.
+/// The trapping byte at an inner boundary need not be a breakpoint. True: it was one, or was one until just
+/// now: what stands there is to be looked at again. Once for each change of text, since it may be the
+/// program's own instruction.
 bool window_trap(registers& regs) noexcept {
   const epoch::section section;
   if (land(regs.ip(), regs)) return true;

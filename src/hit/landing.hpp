@@ -6,23 +6,24 @@
 
 namespace libprobe::hit {
 
-/// Where a thread that goes to a boundary of a window that is closed finds its instruction; 0: at the boundary itself, or it
-/// is none. Inside a section; signal-safe.
+/// Where a thread that goes to a boundary of a window that is closed finds its instruction; 0: at the
+/// boundary itself, or it is none. Inside a section; signal-safe.
 inline std::uintptr_t copy_at(std::uintptr_t address) noexcept {
   const site::landing* at = site::landings.find(address);
-  return at != nullptr ? at->copy.load(std::memory_order_acquire) : 0;  // pairs with jump_planner::set_landings()
+  return at != nullptr ? at->copy.load(std::memory_order_acquire)
+                       : 0;  // pairs with jump_planner::set_landings()
 }
 
-/// At a boundary of a window that is closed the thread goes on in the copy of the instruction that stood there. Inside a
-/// section; signal-safe.
+/// At a boundary of a window that is closed the thread goes on in the copy of the instruction that stood
+/// there. Inside a section; signal-safe.
 inline bool land(std::uintptr_t address, registers& regs) noexcept {
   site::landing* at = site::landings.find(address);
   if (at == nullptr) return false;
   const auto copy = at->copy.load(std::memory_order_acquire);  // pairs with jump_planner::set_landings()
   if (copy == 0) return false;
   regs.set_ip(copy);
-  // A thread that was there when the jump was written comes once. A branch comes again and again: then a breakpoint at the
-  // jump's own place costs less.
+  // A thread that was there when the jump was written comes once. A branch comes again and again: then a
+  // breakpoint at the jump's own place costs less.
   constexpr std::uint32_t too_many = 64;
   if (at->traps.fetch_add(1, std::memory_order_relaxed) >= too_many) {
     at->traps.store(0, std::memory_order_relaxed);

@@ -16,7 +16,8 @@ namespace {
 class text_file {
  public:
   text_file() noexcept
-      : file_{arch::system_call(__NR_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/mem"), O_RDWR | O_CLOEXEC)} {}
+      : file_{arch::system_call(__NR_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/mem"),
+                                O_RDWR | O_CLOEXEC)} {}
   ~text_file() {
     if (file_ >= 0) arch::system_call(__NR_close, file_);
   }
@@ -27,7 +28,8 @@ class text_file {
   [[nodiscard]] bool write(std::uintptr_t to, const std::uint8_t* from, std::size_t size) const noexcept {
     const auto count = static_cast<long>(size);
     return file_ >= 0 &&
-           arch::system_call(__NR_pwrite64, file_, reinterpret_cast<long>(from), count, static_cast<long>(to)) == count &&
+           arch::system_call(__NR_pwrite64, file_, reinterpret_cast<long>(from), count,
+                             static_cast<long>(to)) == count &&
            arch::system_call(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
   }
 
@@ -45,7 +47,8 @@ void retreat(std::uintptr_t address) noexcept {
   if (at == nullptr || at->now != site::text::jump) return;
   const auto& jump = *at->jump;
   const text_file text;
-  // The way back, as control goes it (src/control/text_pass.cpp): first byte, tails, and then the inner boundaries.
+  // The way back, as control goes it (src/control/text_pass.cpp): first byte, tails, and then the inner
+  // boundaries.
   if (!text.write(address, arch::breakpoint, sizeof arch::breakpoint)) return;
   at->now = site::text::tailed;
   std::uint8_t bytes[arch::longest_window];

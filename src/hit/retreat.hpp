@@ -5,8 +5,8 @@
 
 namespace libprobe::hit {
 
-/// Turns the jump at the address into a breakpoint, unless control is at work: then the next one tries again. In a signal
-/// handler; raw system calls only.
+/// Turns the jump at the address into a breakpoint, unless control is at work: then the next one tries again.
+/// In a signal handler; raw system calls only.
 void retreat(std::uintptr_t address) noexcept;
 
 }  // namespace libprobe::hit

@@ -59,7 +59,8 @@ outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& conte
   }
   if (land(address, regs)) return outcome::resume;
   const site::slot* code = site::slot_at(address);
-  if (code == nullptr || address != code->code + code->layout.breakpoint()) return outcome::not_ours;
+  if (code == nullptr || code->layout.part_two == 0 || address != code->code + code->layout.breakpoint())
+    return outcome::not_ours;
   finish_copy(*code, regs);
   return outcome::resume;
 }
@@ -67,9 +68,15 @@ outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& conte
 outcome on_single_step(registers& regs) noexcept {
   const epoch::section section;
   const site::slot* code = site::slot_at(regs.ip());
-  if (code == nullptr) return outcome::not_ours;
+  if (code == nullptr) {
+    // A program that steps itself does not see how it comes to handlers.
+    const bool on_the_way =
+        arch::in_detour_code(regs.ip()) || site::hop_pages.find(regs.ip() & ~site::page_mask) != nullptr;
+    return on_the_way ? outcome::resume : outcome::not_ours;
+  }
   // Short of the end: a repeated string instruction traps once a round.
-  if (regs.ip() == code->code + code->layout.breakpoint()) finish_copy(*code, regs);
+  if (code->layout.part_two != 0 && regs.ip() == code->code + code->layout.breakpoint())
+    finish_copy(*code, regs);
   return outcome::resume;
 }
 

@@ -68,8 +68,8 @@ _Unwind_Reason_Code libprobe_entry_personality(int, _Unwind_Action actions, _Unw
 }
 
 /// A handler in the middle of a function threw: nobody there expects an exception.
-_Unwind_Reason_Code libprobe_handler_personality(int, _Unwind_Action, _Unwind_Exception_Class, _Unwind_Exception*,
-                                                 _Unwind_Context*) {
+_Unwind_Reason_Code libprobe_handler_personality(int, _Unwind_Action, _Unwind_Exception_Class,
+                                                 _Unwind_Exception*, _Unwind_Context*) {
   constexpr char message[] = "libprobe: a probe's handler threw an exception\n";
   arch::system_call(__NR_write, 2, reinterpret_cast<long>(message), sizeof message - 1);
   std::terminate();

@@ -59,8 +59,8 @@ std::optional<std::uintptr_t> map_code(std::uintptr_t near, std::uintptr_t reach
 bool map_code_at(std::uintptr_t address, std::size_t size) noexcept { return map_at(address, size); }
 
 std::vector<address_range> free_for_code() {
-  // The main stack grows down by what its limit allows, and keeps a gap; the heap grows up. Programs seldom use that
-  // much of either, and malloc() does without a heap that cannot grow.
+  // The main stack grows down by what its limit allows, and keeps a gap; the heap grows up. Programs seldom
+  // use that much of either, and malloc() does without a heap that cannot grow.
   constexpr std::uintptr_t stack_room = 0x200'0000;
   constexpr std::uintptr_t heap_room = 0x400'0000;
   std::vector<address_range> found;

@@ -15,11 +15,12 @@ namespace libprobe::os {
 std::optional<std::uintptr_t> map_code(std::uintptr_t near, std::uintptr_t reach, std::size_t size);
 void unmap_code(std::uintptr_t address, std::size_t size) noexcept;
 
-/// Maps memory as map_code() does, at that very address. False: something is mapped there, or the kernel refuses.
+/// Maps memory as map_code() does, at that very address. False: something is mapped there, or the kernel
+/// refuses.
 bool map_code_at(std::uintptr_t address, std::size_t size) noexcept;
 
-/// Pages [start, end) that nothing is mapped at and that code may be mapped at: off the room that the stack and the heap
-/// grow into. In order of address. As dear as read_maps().
+/// Pages [start, end) that nothing is mapped at and that code may be mapped at: off the room that the stack
+/// and the heap grow into. In order of address. As dear as read_maps().
 struct address_range {
   std::uintptr_t start, end;
 };

@@ -5,7 +5,8 @@
 
 namespace libprobe::os {
 
-/// Maps `size` bytes of zeros, readable and writable, of which untouched pages take no memory. Null if refused.
+/// Maps `size` bytes of zeros, readable and writable, of which untouched pages take no memory. Null if
+/// refused.
 void* map_zeros(std::size_t size) noexcept;
 
 /// Makes all of it zero again, and gives its pages back to the system.

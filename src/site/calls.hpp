@@ -14,11 +14,12 @@ namespace libprobe::site {
 struct followed_call {
   std::atomic<std::uintptr_t> sp{0};       // where the return address lies while the function runs
   retprobe_instance* instances = nullptr;  // in order of registration
-  // What this thread's `follow` was: a signal that came in before a detour could read it may have begun this call.
+  // What this thread's `follow` was: a signal that came in before a detour could read it may have begun this
+  // call.
   std::uintptr_t interrupted = 0;
-  followed_call* outer = nullptr;          // the calls of one thread, innermost first
-  std::atomic<int> owner{0};               // number of the thread that has it in its list; 0: free
-  std::atomic<bool> over{false};           // it returned in another thread: the owner may drop it
+  followed_call* outer = nullptr;  // the calls of one thread, innermost first
+  std::atomic<int> owner{0};       // number of the thread that has it in its list; 0: free
+  std::atomic<bool> over{false};   // it returned in another thread: the owner may drop it
 };
 
 extern constinit followed_call calls[arch::return_slot_count];

@@ -1,7 +1,7 @@
 // A count that any number of threads add to without sharing a cache line: one word for each thread.
 //
-// A block is a table of words: a row (one page) for each reader record, a column for each counter. Rows that no thread
-// touches cost nothing.
+// A block is a table of words: a row (one page) for each reader record, a column for each counter. Rows that
+// no thread touches cost nothing.
 #pragma once
 
 #include <atomic>
@@ -21,8 +21,8 @@ class counter {
   counter(const counter&) = delete;
   counter& operator=(const counter&) = delete;
 
-  /// Control: takes a column, or, where there is no memory for one, lets all threads share `shared`, which outlives the
-  /// counter and is what the count starts from.
+  /// Control: takes a column, or, where there is no memory for one, lets all threads share `shared`, which
+  /// outlives the counter and is what the count starts from.
   void begin(std::atomic<std::uint64_t>& shared, std::uint64_t* column) noexcept {
     shared_ = &shared;
     column_ = column;

@@ -13,8 +13,8 @@ namespace libprobe::site {
 
 struct site;
 
-/// What stands at a site's address: in the order in which a jump is written. Each is a safe state in itself, with a core
-/// synchronisation between any two.
+/// What stands at a site's address: in the order in which a jump is written. Each is a safe state in itself,
+/// with a core synchronisation between any two.
 enum class text : std::uint8_t {
   original,
   breakpoint,  // over the first byte
@@ -37,10 +37,10 @@ struct jump_text {
   std::array<std::uint8_t, arch::longest_window> original{};
   std::array<std::uint8_t, arch::longest_window> jump{};
   std::array<std::uintptr_t, arch::longest_window> copies{};  // of the instruction at an inner boundary
-  std::array<const slot*, arch::most_members + 3> code{};     // all that it may run
 };
 
-/// What the code of a detour refers to: one for each address that ever had one. It lives as long as that code.
+/// What the code of a detour refers to: one for each address that ever had one. It lives as long as that
+/// code.
 struct detour {
   std::uintptr_t address = 0;             // read by detour.S
   std::atomic<std::uint32_t> vectors{0};  // what the handlers may do (arch::vector_use): read by detour.S

@@ -28,8 +28,8 @@ struct hit {
   registers& regs;
   void* vectors = nullptr;  // the whole extended state, saved in ordinary context; else null
   arch::vector_use saved = arch::all_saved();
-  bool by_detour = false;         // not by a trap
-  followed_call* call = nullptr;  // set by the first retprobe that wants to see the return
+  bool by_detour = false;             // not by a trap
+  followed_call* call = nullptr;      // set by the first retprobe that wants to see the return
   attachment* replacement = nullptr;  // runs in the function's place
 };
 
@@ -48,9 +48,10 @@ struct attachment {
   void (*after)(attachment&, registers&) = nullptr;
   bool (*fault)(attachment&, registers&, int signo) = nullptr;
   void (*replace)(attachment&, registers&,
-                  void* vectors) = nullptr;  // instead of the function, in ordinary context
+                  void* vectors) = nullptr;                 // instead of the function, in ordinary context
   void (*replace_live)(attachment&, registers&) = nullptr;  // the same, in a detour: see arch::call_live()
-  int (*pre_handler)(probe&, registers&) = nullptr;  // of a probe that has no other handler: what `before` would call
+  int (*pre_handler)(probe&,
+                     registers&) = nullptr;  // of a probe that has no other handler: what `before` would call
   counter hits;
   std::atomic<std::uint64_t>* missed = nullptr;  // in the user's object, which outlives the attachment
 
@@ -85,22 +86,25 @@ struct site {
   arch::displaced plan;
   // Null for an emulated instruction. Slots are never freed: a thread may sit in one for hours.
   const slot* code = nullptr;
-  std::atomic<attachment*> only{nullptr};  // all that is registered, if that is one attachment with a pre_handler
+  std::atomic<attachment*> only{
+      nullptr};  // all that is registered, if that is one attachment with a pre_handler
   std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
-  purpose detour_for = purpose::any;  // control only
-  bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
+  purpose detour_for = purpose::any;    // control only
+  bool after_by_detour = false;         // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};
   // control only:
   attachment* last = nullptr;
   std::atomic<text> now{text::original};  // changed by whoever owns text
-  std::atomic<bool> retreated{false};     // too many threads came to its inner boundaries: it stays a breakpoint
-  detour* through = nullptr;         // where its jump leads, or that of an earlier plan for the address; null: none ever did
-  std::uintptr_t first_copy = 0;     // the displaced instruction's, behind the detour; set before it is published
-  std::unique_ptr<jump_text> jump;   // the bytes
-  std::uintptr_t detour_body = 0;    // where that detour goes on
-  bool keeps_x87 = false;            // its function has values in x87 registers, which handlers must find elsewhere
-  bool yields = false;               // another probe needs bytes of the jump's window: it stays a breakpoint
-  const char* why_trap = nullptr;    // why it has no jump
+  std::atomic<bool> retreated{false};  // too many threads came to its inner boundaries: it stays a breakpoint
+  detour* through =
+      nullptr;  // where its jump leads, or that of an earlier plan for the address; null: none ever did
+  std::uintptr_t first_copy =
+      0;  // the displaced instruction's, behind the detour; set before it is published
+  std::unique_ptr<jump_text> jump;  // the bytes
+  std::uintptr_t detour_body = 0;   // where that detour goes on
+  bool keeps_x87 = false;  // its function has values in x87 registers, which handlers must find elsewhere
+  bool yields = false;     // another probe needs bytes of the jump's window: it stays a breakpoint
+  const char* why_trap = nullptr;  // why it has no jump
   site* next_retired = nullptr;
 
   /// Visits what is registered and not resting, in order. Inside a section.
@@ -130,5 +134,9 @@ extern constinit table<site> sites;
 
 /// By address. Landings live as long as the process.
 extern constinit table<landing> landings;
+
+/// Pages that hold nothing but hops, by address.
+extern constinit table<const char> hop_pages;
+inline constexpr std::uintptr_t page_mask = 4095;
 
 }  // namespace libprobe::site

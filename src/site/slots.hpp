@@ -17,6 +17,7 @@ struct slot {
   // Entered with the trap flag set, and only so: whoever leaves it has the flag to clear, whatever became of
   // the site meanwhile.
   bool stepped = false;
+  bool linked = false;    // control only: other code leads to it, so it is there for good
   slot* older = nullptr;  // control only: of the same kind and address, with other code
 
   [[nodiscard]] std::uintptr_t jump_part() const noexcept { return code; }

@@ -17,7 +17,8 @@ class text_owner {
  public:
   enum only_if { if_free };
 
-  /// Control: waits for a hit that has it, which takes microseconds. Not inside another one of the same thread.
+  /// Control: waits for a hit that has it, which takes microseconds. Not inside another one of the same
+  /// thread.
   text_owner() noexcept {
     while (!take()) arch::cpu_relax();
   }
@@ -33,7 +34,8 @@ class text_owner {
  private:
   static bool take() noexcept {
     auto version = text_version.load(std::memory_order_relaxed);
-    return (version & 1) == 0 && text_version.compare_exchange_strong(version, version + 1, std::memory_order_acq_rel);
+    return (version & 1) == 0 &&
+           text_version.compare_exchange_strong(version, version + 1, std::memory_order_acq_rel);
   }
   bool mine_ = true;
 };

@@ -34,7 +34,8 @@ void try_instruction(const arch::instruction& what, std::uintptr_t address, coun
   }
   if (plan->how != arch::displaced::method::emulate) {
     std::array<std::uint8_t, 2 * arch::slot_unit> code;
-    const auto layout = arch::emit(*plan, address, (address - (16U << 20)) & ~std::uintptr_t{63}, address + plan->length, code);
+    const auto layout = arch::emit(*plan, address, (address - (16U << 20)) & ~std::uintptr_t{63},
+                                   address + plan->length, code);
     if (!layout) {
       ++sum.refusals["emit: " + hex({what.bytes, what.length})];
       return;

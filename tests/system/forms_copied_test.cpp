@@ -203,7 +203,8 @@ TEST_F(Copied, FarFromTheirOperands) {
       const auto plan = arch::plan(what, far_place().code, false);
       std::array<std::uint8_t, 2 * arch::slot_unit> code;
       const bool lea = plan && plan->how == arch::displaced::method::emulate;
-      const auto layout = arch::emit(*plan, far_place().code, near_place().code, far_place().code + plan->length, code);
+      const auto layout =
+          arch::emit(*plan, far_place().code, near_place().code, far_place().code + plan->length, code);
       if (!lea && !layout) {
         ++refused;
         continue;
