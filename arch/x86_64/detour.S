@@ -209,6 +209,7 @@ libprobe_run_saving:
         jmp     11f
 7:      movq    XMM_(%rbx), %rax
         low_halves load_xmm
+        jmp     11f
 10:     cmpq    $0, XMM_(%rbx)           // a handler may have asked for them
         jne     6b
 11:     movl    %ecx, %eax

@@ -197,7 +197,7 @@ void jump_planner::set_landings(const site::site& at, bool active) noexcept {
     if ((at.jump->shape.boundaries >> i & 1U) == 0) continue;
     auto& landing = *site::landings.find(at.address + i);
     landing.jump_at.store(at.address, std::memory_order_relaxed);
-    landing.traps.store(0, std::memory_order_relaxed);
+    if (active) landing.traps.store(0, std::memory_order_relaxed);
     landing.copy.store(active ? at.jump->copies[i] : 0, std::memory_order_release);  // pairs with hit::land()
   }
 }

@@ -102,6 +102,7 @@ state_callee:
         .cfi_startproc
         nopl    0(%rax,%rax,1)
         ret
+        fnop                            // never reached: says that this function keeps values in x87 registers
         .cfi_endproc
         .size   state_callee, .-state_callee
 

@@ -422,19 +422,30 @@ TEST(InnerBoundaries, AreEnteredFromOutside) {
   }
 }
 
-/// jump_several_two without its first instruction: rcx as it was, which jump_into makes the same.
-TEST(InnerBoundaries, AtTheSecondByte) {
+/// jump_several_two without its first instruction: rcx as it was, which jump_into makes the same. Who comes so again and
+/// again has the jump go back to a breakpoint.
+TEST(InnerBoundaries, AtTheSecondByteUntilTheJumpGivesUp) {
   auto p = counting(jump_several_two_site);
   ASSERT_FALSE(register_probe(p));
-  for (int i = 1; i <= 100; ++i) {
+  constexpr int patience = 64;
+  for (int i = 1; i <= 2 * patience; ++i) {
     const auto traps = landings_at(jump_several_two_site + 2);
+    const bool jump = list_probes().at(0).jump;
+    EXPECT_EQ(jump, i <= patience + 1) << i;
     unsigned char cell = 5;
     EXPECT_EQ(jump_into(77, &cell, jump_several_two_site + 2), 77);
     EXPECT_EQ(cell, with_pointer::after(&cell, 3));
-    EXPECT_EQ(landings_at(jump_several_two_site + 2), traps + 1);
+    if (i <= patience) {
+      EXPECT_EQ(landings_at(jump_several_two_site + 2), traps + 1);
+    }
     EXPECT_EQ(hits(p), static_cast<std::uint64_t>(i - 1));
     with_pointer{jump_several_two, 3}.check();
   }
+  const auto row = list_probes().at(0);
+  EXPECT_EQ(row.tactic, "breakpoint");
+  EXPECT_EQ(row.reason, "too many branches led into the jump");
+  unregister_probe(p);
+  with_pointer{jump_several_two, 3}.check();
 }
 
 /// The program's own action, set before libprobe sets its one.
