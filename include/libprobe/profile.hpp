@@ -15,7 +15,7 @@
 namespace libprobe {
 
 enum class profile_detail {
-  calls,  ///< how often each function is called: one probe each, nothing else
+  calls,  ///< how often each function is called: one counter each, nothing else
   times,  ///< also total and self time, latencies and who called whom: one retprobe each
 };
 

@@ -41,6 +41,10 @@ void add_known_wants(const site::site& at, request& whole) noexcept {
                       : site::purpose::any;
 }
 
+bool is_our_code(std::uintptr_t address) noexcept {
+  return site::hop_pages.find(address & ~site::page_mask) != nullptr || site::slot_at(address) != nullptr;
+}
+
 result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code,
                                               function_text& functions, slot_store& slots,
                                               std::string& detail) {
@@ -51,6 +55,10 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
   }
   const auto what = functions.instruction_at(address, detail);
   if (!what) return what.error();
+  if (const auto target = arch::branch_target(*what, address); target && is_our_code(*target)) {
+    detail = fmt::format("at {:#x} stands a jump of an earlier probe, which somebody else has put back", address);
+    return errc::text_changed;
+  }
   const auto plan = arch::plan(*what, address, step);
   if (!plan) {
     detail = fmt::format("the instruction at {:#x} cannot be displaced", address);

@@ -8,8 +8,6 @@ namespace libprobe {
 
 namespace {
 
-int counted(probe& /*unused*/, registers& /*unused*/) { return 0; }
-
 template <class Kind>
 std::error_code register_disabled(Kind& one, std::error_code (*place)(Kind&) noexcept) {
   const auto flags = std::exchange(one.flags, one.flags | probe_flags::disabled);
@@ -83,8 +81,6 @@ void profiler::state::set_up(const function_info& function) {
   const bool own_code_only = options_.sample_every == 0 && shared_.timer.counts();
   const auto flags = own_code_only ? probe_flags::general_regs_only : probe_flags::none;
   one.count.at = function.address;
-  one.count.pre_handler = counted;
-  one.count.flags = probe_flags::general_regs_only;
   one.time.at = function.address;
   one.time.entry_handler = profile::entered;
   one.time.handler = profile::returned;
@@ -120,11 +116,11 @@ std::error_code profiler::state::start() {
 std::error_code profiler::state::leave_out_refused(std::vector<entry*>& wanted) {
   std::error_code last;
   std::vector<retprobe*> asked;
-  std::vector<probe*> asked_count;
+  std::vector<counter*> asked_count;
   const auto ask = [&](entry& one) {
     if (options_.detail == profile_detail::calls) {
       asked_count.push_back(&one.count);
-      return register_disabled(one.count, register_probe);
+      return register_disabled(one.count, register_counter);
     }
     asked.push_back(&one.time);
     return register_disabled(one.time, register_retprobe);
@@ -138,16 +134,16 @@ std::error_code profiler::state::leave_out_refused(std::vector<entry*>& wanted) 
     last = refused;
     return true;
   });
-  unregister_probes(asked_count);
+  unregister_counters(asked_count);
   unregister_retprobes(asked);
   return last;
 }
 
 std::error_code profiler::state::register_all(std::span<entry* const> some) {
   if (options_.detail == profile_detail::calls) {
-    std::vector<probe*> probes;
-    for (auto* one : some) probes.push_back(&one->count);
-    return register_probes(probes);
+    std::vector<counter*> counters;
+    for (auto* one : some) counters.push_back(&one->count);
+    return register_counters(counters);
   }
   std::vector<retprobe*> probes;
   for (auto* one : some) probes.push_back(&one->time);
@@ -163,7 +159,7 @@ void profiler::state::stop() {
 }
 
 void profiler::state::disarm() {
-  std::vector<probe*> counts;
+  std::vector<counter*> counts;
   std::vector<retprobe*> times;
   for (auto& one : entries_) {
     if (!one.armed) continue;
@@ -173,7 +169,7 @@ void profiler::state::disarm() {
       times.push_back(&one.time);
     }
   }
-  unregister_probes(counts);
+  unregister_counters(counts);
   unregister_retprobes(times);
   for (auto& one : entries_) {
     if (!one.armed) continue;

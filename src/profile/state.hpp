@@ -2,7 +2,7 @@
 #pragma once
 
 #include <deque>
-#include <libprobe/probe.hpp>
+#include <libprobe/counter.hpp>
 #include <libprobe/profile.hpp>
 #include <mutex>
 
@@ -25,7 +25,7 @@ class profiler::state {
  private:
   struct entry {
     profile::chosen what;
-    probe count{};
+    counter count{};
     retprobe time{};
     bool refused = false;
     bool armed = false;

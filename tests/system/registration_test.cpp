@@ -410,6 +410,25 @@ TEST_F(WriteRefusal, AJumpThatSomebodyElseWroteOverABreakpointStays) {
   EXPECT_EQ(hits(p[1]), 1U);
 }
 
+TEST_F(WriteRefusal, AJumpThatSomebodyElsePutBackLeadsToNobody) {
+  auto* const first = const_cast<std::uint8_t*>(test::code_of(&register_page1));
+  const auto original = test::bytes_at(first, 8);
+  ASSERT_FALSE(register_probe(p[1]));
+  if (!list_probes().at(0).jump) return;  // with LIBPROBE_NO_JUMPS
+  const auto jump = *first;
+  patch(first, 0x90);
+  unregister_probe(p[1]);
+  EXPECT_EQ(*first, 0x90);
+  patch(first, jump);
+  call_all();
+  EXPECT_EQ(hits(p[1]), 0U);
+  EXPECT_EQ(register_probe(p[1]), errc::text_changed);
+  for (std::size_t i = 0; i < original.size(); ++i) patch(first + i, original[i]);
+  ASSERT_FALSE(register_probe(p[1]));
+  call_all();
+  EXPECT_EQ(hits(p[1]), 1U);
+}
+
 TEST(Registration, OfNothingIsNothing) {
   EXPECT_FALSE(register_probes({}));
   unregister_probes({});
