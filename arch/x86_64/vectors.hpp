@@ -32,10 +32,10 @@ class vector_use {
   [[nodiscard]] constexpr level most() const noexcept { return static_cast<level>(bits_ & level_bits); }
   [[nodiscard]] constexpr bool arithmetic() const noexcept { return (bits_ & arithmetic_bit) != 0; }
   [[nodiscard]] constexpr bool ordinary() const noexcept { return (bits_ & ordinary_bit) != 0; }
-  [[nodiscard]] constexpr bool within(const vector_use& saved) const noexcept {
+  [[nodiscard]] constexpr bool within(vector_use saved) const noexcept {
     return (bits_ & level_bits) <= (saved.bits_ & level_bits) && (bits_ & ~saved.bits_ & ~level_bits) == 0;
   }
-  constexpr void add(const vector_use& other) noexcept {
+  constexpr void add(vector_use other) noexcept {
     bits_ = std::max(bits_ & level_bits, other.bits_ & level_bits) | ((bits_ | other.bits_) & ~level_bits);
   }
   /// The same without what only ordinary context or MXCSR tells of.

@@ -11,12 +11,11 @@ namespace {
 
 /// The detour goes on by itself unless the program is sent elsewhere, or its stack pointer was moved: then it
 /// goes on at regs. An inner boundary of a window need not trap for that.
-int leave(registers& regs) noexcept {
+[[gnu::noinline]] int leave(registers& regs) noexcept {
   if (const auto copy = copy_at(regs.ip()); copy != 0) regs.set_ip(copy);
   return 1;
 }
-int go_on(const site::site& at, registers& regs, std::uintptr_t sp) noexcept {
-  if (regs.sp() == sp) return 0;
+[[gnu::noinline]] int go_on_elsewhere(const site::site& at, registers& regs) noexcept {
   const auto body = at.first_copy != 0 ? at.first_copy : at.body.load(std::memory_order_relaxed);
   if (body == 0)
     return arch::emulate(at.plan, at.address, regs) ? leave(regs) : 0;  // planned anew, as a trap
@@ -24,8 +23,12 @@ int go_on(const site::site& at, registers& regs, std::uintptr_t sp) noexcept {
   return 1;
 }
 
+int go_on(const site::site& at, registers& regs, std::uintptr_t sp) noexcept {
+  return regs.sp() == sp ? 0 : go_on_elsewhere(at, regs);
+}
+
 /// The handlers of a hit. Non-zero: the program goes on at hit.regs.
-int run_hit(const site::site& at, site::hit& hit) noexcept {
+[[gnu::noinline]] int run_hit(const site::site& at, site::hit& hit) noexcept {
   const auto sp = hit.regs.sp();
   const bool redirected = run_before(at, hit);
   if (wants_call(hit)) {
@@ -41,9 +44,14 @@ int run_hit(const site::site& at, site::hit& hit) noexcept {
   return leave(hit.regs);
 }
 
+[[gnu::noinline]] int run_all(const site::site& at, registers& regs, arch::vector_use saved) noexcept {
+  site::hit hit{regs, nullptr, saved, true};
+  return run_hit(at, hit);
+}
+
 /// The most frequent kind of hit, with as little as it can do with: it is what a probe costs.
 inline int run_only(const site::site& at, site::attachment& a, registers& regs,
-                    const arch::vector_use& saved) noexcept {
+                    arch::vector_use saved) noexcept {
   if (a.resting.load(std::memory_order_relaxed) || !a.vectors.within(saved)) return 0;
   if (site::self.busy()) {
     a.missed->fetch_add(1, std::memory_order_relaxed);
@@ -57,7 +65,7 @@ inline int run_only(const site::site& at, site::attachment& a, registers& regs,
 }
 
 /// Handlers that can be left by an exception, at a function's entry.
-int run_ordinary(const site::detour& from, registers& regs, void* vectors, const arch::vector_use& saved) {
+[[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors, arch::vector_use saved) {
   open_run run;
   const site::site* at = from.at.load(std::memory_order_acquire);
   if (at == nullptr) return 0;
@@ -82,8 +90,7 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
   const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
   if (at == nullptr) return 0;                                     // removed: the displaced instruction alone
   if (auto* only = at->only.load(std::memory_order_acquire)) return hit::run_only(*at, *only, *regs, saved);
-  site::hit hit{*regs, nullptr, saved, true};
-  return hit::run_hit(*at, hit);
+  return hit::run_all(*at, *regs, saved);
 }
 
 int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {

@@ -79,7 +79,7 @@ void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   }
 }
 
-void run_after(const site::site& at, registers& regs, const arch::vector_use& saved) noexcept {
+void run_after(const site::site& at, registers& regs, arch::vector_use saved) noexcept {
   if (site::self.busy()) return;
   const in_handler guard;
   at.for_each_active([&](site::attachment& a) {

@@ -33,7 +33,7 @@ bool run_before(const site::site& at, site::hit& hit) noexcept;
 
 /// All `after` hooks; regs.ip() is where the program goes on. Inside a section.
 void run_after(const site::site& at, registers& regs,
-               const arch::vector_use& saved = arch::all_saved()) noexcept;
+               arch::vector_use saved = arch::all_saved()) noexcept;
 
 /// `fault` hooks, until one says true: the program goes on at regs. Inside a section.
 bool run_fault(const site::site& at, registers& regs, int signo) noexcept;
