@@ -253,8 +253,9 @@ libprobe_load_vectors:
         .size libprobe_load_vectors, .-libprobe_load_vectors
 
 // From here on rbx is the frame, and rsp below it and below the room for the vector registers.
-.macro begin_frame
+.macro begin_frame cfi:vararg
         movq    %rsp, %rbx
+        \cfi
         pushfq
         popq    %rcx
         movq    %rcx, RFLAGS_(%rbx)
@@ -293,8 +294,7 @@ libprobe_load_vectors:
         movq    %rcx, RSP_(%rsp)
         movq    ABOUT_ADDRESS(%rsi), %rcx
         movq    %rcx, RIP_(%rsp)
-        begin_frame
-        detour_cfi
+        begin_frame detour_cfi
         make_room
         movl    ABOUT_VECTORS(%rsi), %ecx
         movq    %rbx, %rdi
@@ -402,8 +402,7 @@ libprobe_return_entry:
         movq    RETURN_FRAME-8(%rsp), %rcx
         movq    %rcx, RIP_(%rsp)
         movq    RETURN_FRAME-16(%rsp), %rsi
-        begin_frame
-        frame_cfi RETURN_FRAME
+        begin_frame frame_cfi RETURN_FRAME
         make_room
         leaq    libprobe_return_vectors(%rip), %rcx
         movl    (%rcx,%rsi,4), %ecx

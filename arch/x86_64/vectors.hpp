@@ -38,8 +38,10 @@ class vector_use {
   constexpr void add(vector_use other) noexcept {
     bits_ = std::max(bits_ & level_bits, other.bits_ & level_bits) | ((bits_ | other.bits_) & ~level_bits);
   }
-  /// The same without what only ordinary context or MXCSR tells of.
-  [[nodiscard]] constexpr vector_use registers_only() const noexcept { return of(bits_ & level_bits); }
+  /// The same without x87 and MXCSR.
+  [[nodiscard]] constexpr vector_use vectors_only() const noexcept {
+    return of(std::min<std::uint32_t>(bits_ & level_bits, every_file));
+  }
 
  private:
   static constexpr std::uint32_t level_bits = 0xff, arithmetic_bit = 0x100, ordinary_bit = 0x200;

@@ -32,7 +32,7 @@ result<api::wish> api::wish_for(replacement& r) {
   a->replace_live = api::replacement_run_live;
   // Exception flags belong to the thread, as in any call.
   if (!any(r.flags & probe_flags::standard_abi))
-    a->vectors = api::vectors_of(r.flags, r.entry).registers_only();
+    a->vectors = api::vectors_of(r.flags, r.entry).vectors_only();
   wish.need.purpose = site::purpose::replace;
   wish.need.no_jump = any(r.flags & probe_flags::no_jump);
   wish.need.code = true;

@@ -23,16 +23,17 @@ void append(site::followed_call& call, site::instance_pool& pool, retprobe_insta
 
 site::step retprobe_before(site::attachment& a, site::hit& hit) {
   auto& pool = own(a);
+  const auto used = hit.by_detour ? reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) : 0;
   // The call comes first: entry_handler runs only where the end of the call will be told, too.
   if (hit.call == nullptr) {
-    hit.call = hit::begin_call(hit.regs);
+    hit.call = hit::begin_call(hit.regs, used);
     if (hit.vectors != nullptr) site::self.run->call = hit.call;
   }
   if (hit.call == nullptr) return site::step::missed;
   auto* instance = pool.take();
   if (instance == nullptr) {
     // Calls that longjmp left behind may hold some: another look for them.
-    hit::drop_left_behind(hit.regs, *hit.call);
+    hit::drop_left_behind(hit.regs, used, *hit.call);
     instance = pool.take();
   }
   if (instance == nullptr && pool.may_ask()) {

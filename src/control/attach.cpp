@@ -233,7 +233,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     now->through->body.store(now->detour_body, std::memory_order_relaxed);
     arch::vector_use wanted;
     for (auto* a = now->first.load(); a != nullptr; a = a->next.load()) wanted.add(a->vectors);
-    if (now->keeps_x87) wanted.add(arch::vector_use{arch::vector_use::everything});
+    if (now->keeps_x87 && now->detour_for != site::purpose::replace) wanted.add(arch::vector_use{arch::vector_use::everything});
     now->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
     now->through->at.store(now, std::memory_order_release);  // pairs with libprobe_on_detour()
   }
@@ -246,7 +246,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     if (at->through != nullptr) {  // before the hooks can be found
       auto wanted = arch::vector_use::of(at->through->vectors.load(std::memory_order_relaxed));
       wanted.add(r.what->vectors);
-      if (at->keeps_x87) wanted.add(arch::vector_use{arch::vector_use::everything});
+      if (at->keeps_x87 && at->detour_for != site::purpose::replace) wanted.add(arch::vector_use{arch::vector_use::everything});
       if (at->detour_for == site::purpose::replace)
         wanted = arch::vector_use{wanted.most(), wanted.arithmetic(), true};
       at->through->vectors.store(wanted.bits(), std::memory_order_relaxed);

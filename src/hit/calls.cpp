@@ -61,7 +61,10 @@ void drop_abandoned(std::uintptr_t sp) noexcept {
 /// While a function runs, its return address is where the call put it: the slot, or, after a tail call of
 /// another followed function, that one's slot, which saves ours. For a moment at the return it is the true
 /// one again; but at `sp`, where a call has just been made, that tells of the new call only.
-bool is_live(const site::followed_call& call, std::uintptr_t sp) noexcept {
+///
+/// Below `sp` down to `used`, if that is not 0, the stack is ours at this moment, and so nobody else's.
+bool is_live(const site::followed_call& call, std::uintptr_t sp, std::uintptr_t used) noexcept {
+  if (used != 0 && call.sp < sp && call.sp >= used) return false;
   std::uint64_t word = 0;
   if (!arch::guarded_load(call.sp, word)) return false;  // the stack itself is gone
   const auto number = site::number_of(call);
@@ -91,7 +94,7 @@ bool is_overlaid(const site::followed_call& call) noexcept {
 /// longjmp leaves calls behind, the innermost ones. From `link` on, stops at one that is alive and encloses
 /// this place; a thread with several stacks may have others in between. `all`: looks behind that one, too,
 /// where calls are that looked alive before, since nothing had been written to their place on the stack yet.
-void drop_stale(site::followed_call** link, std::uintptr_t sp, bool all) noexcept {
+void drop_stale(site::followed_call** link, std::uintptr_t sp, std::uintptr_t used, bool all) noexcept {
   auto& rest = site::self.looks_to_rest;
   if (all && rest > 0) {
     --rest;
@@ -103,7 +106,7 @@ void drop_stale(site::followed_call** link, std::uintptr_t sp, bool all) noexcep
   for (; *link != nullptr && seen < patience; ++seen) {
     auto& call = **link;
     const bool over = call.over.load(std::memory_order_acquire);  // pairs with the store in end_call()
-    if (!over && is_live(call, sp)) {
+    if (!over && is_live(call, sp, used)) {
       if (call.sp > sp && !all) return;
       link = &call.outer;
       continue;
@@ -119,8 +122,8 @@ void drop_stale(site::followed_call** link, std::uintptr_t sp, bool all) noexcep
 
 }  // namespace
 
-void drop_left_behind(const registers& regs, site::followed_call& begun) noexcept {
-  drop_stale(&begun.outer, regs.sp(), true);
+void drop_left_behind(const registers& regs, std::uintptr_t used, site::followed_call& begun) noexcept {
+  drop_stale(&begun.outer, regs.sp(), used, true);
 }
 
 void drop_of_ended_threads() noexcept {
@@ -136,21 +139,21 @@ void drop_of_ended_threads() noexcept {
     // A coroutine outlives the thread that began it; what is on its stack tells. A stack that another thread
     // uses now is none.
     const bool over = call.over.load(std::memory_order_acquire);
-    if (!over && is_live(call, is_overlaid(call) ? call.sp.load(std::memory_order_relaxed) : 0)) continue;
+    if (!over && is_live(call, is_overlaid(call) ? call.sp.load(std::memory_order_relaxed) : 0, 0)) continue;
     if (!call.owner.compare_exchange_strong(owner, -1, std::memory_order_acq_rel)) continue;
     if (!over) abandon_instances(std::exchange(call.instances, nullptr));
     free_call(call);
   }
 }
 
-site::followed_call* begin_call(const registers& regs) noexcept {
+site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noexcept {
   drop_abandoned(regs.sp());
-  drop_stale(&site::self.calls, regs.sp(), false);
+  drop_stale(&site::self.calls, regs.sp(), used, false);
   // One is kept, so that calls that follow each other change nothing that threads share.
   auto number = std::exchange(site::self.spare_call, 0);
   if (number == 0) number = take_number();
   if (number == site::free_list::none) {
-    drop_stale(&site::self.calls, regs.sp(), true);
+    drop_stale(&site::self.calls, regs.sp(), used, true);
     drop_of_ended_threads();
     number = take_number();
   }

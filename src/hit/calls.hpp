@@ -7,12 +7,12 @@ namespace libprobe::hit {
 
 /// A free record, put in front of the thread's list; null if all are in use. First drops what longjmp has
 /// left behind. Only while this thread is in a handler, as everything here: so no signal handler's hits come
-/// in between.
-site::followed_call* begin_call(const registers& regs) noexcept;
+/// in between. `used`: how far down libprobe uses the program's own stack now; 0: it is on another one.
+site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noexcept;
 
 /// As begin_call() did first, but looks at all calls of the thread. `begun` is the call that is beginning,
 /// which looks like one that longjmp has left behind.
-void drop_left_behind(const registers& regs, site::followed_call& begun) noexcept;
+void drop_left_behind(const registers& regs, std::uintptr_t used, site::followed_call& begun) noexcept;
 
 /// The calls that ended threads have left behind, so far as nothing on their stacks says that they are alive:
 /// unwind handlers run here. Inside a section, in a handler; a system call for each thread that has calls.

@@ -49,12 +49,11 @@ void retreat(std::uintptr_t address) noexcept {
   const text_file text;
   // The way back, as control goes it (src/control/text_pass.cpp): first byte, tails, and then the inner
   // boundaries.
-  if (!text.write(address, arch::breakpoint, sizeof arch::breakpoint)) return;
+  std::uint8_t bytes[arch::longest_window] = {arch::breakpoint[0]};
+  if (!text.write(address, bytes, sizeof arch::breakpoint)) return;
   at->now = site::text::tailed;
-  std::uint8_t bytes[arch::longest_window];
-  for (std::size_t i = 0; i < jump.shape.window; ++i)
+  for (std::size_t i = 1; i < jump.shape.window; ++i)
     bytes[i] = (jump.shape.boundaries >> i & 1U) != 0 ? jump.jump[i] : jump.original[i];
-  bytes[0] = arch::breakpoint[0];
   if (!text.write(address, bytes, jump.shape.window)) return;
   at->now = site::text::staged;
   at->retreated = true;  // control finishes what is left, and leaves it a breakpoint
