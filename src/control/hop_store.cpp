@@ -29,6 +29,11 @@ void hop_store::page::mark(std::size_t offset, bool taken) noexcept {
     const auto bit = std::uint64_t{1} << (i % 64);
     used[i / 64] = taken ? used[i / 64] | bit : used[i / 64] & ~bit;
   }
+  if (!taken) {
+    first_free = std::min(first_free, offset);
+  } else if (offset < first_free + arch::hop_length) {  // nothing fits in between
+    first_free = offset + arch::hop_length;
+  }
 }
 
 /// Addresses that a jump of one shape can reach: from its distance's highest byte down, each value that a
@@ -72,9 +77,10 @@ class hop_store::search {
   }
   /// The first allowed offset in a page for which `free` says true.
   template <class F>
-  [[nodiscard]] std::optional<std::size_t> find_offset(std::uintptr_t page, F&& free) const {
+  [[nodiscard]] std::optional<std::size_t> find_offset(std::uintptr_t page, std::size_t from,
+                                                       F&& free) const {
     constexpr std::size_t end = page_bytes - arch::hop_length;
-    for (std::size_t offset = 0; offset <= end;) {
+    for (std::size_t offset = from; offset <= end;) {
       const auto distance = static_cast<std::uint32_t>(page + offset - base_);
       const auto low = static_cast<std::uint8_t>(distance);
       if (!allows(page + offset - low)) {
@@ -139,8 +145,8 @@ std::optional<std::uintptr_t> hop_store::place_in_known_page(const search& wante
   std::optional<std::uintptr_t> found;
   constexpr int patience = 24;
   const auto look_in = [&](auto& candidate) {
-    const auto offset =
-        wanted.find_offset(candidate.first, [&](std::size_t at) { return candidate.second.is_free(at); });
+    const auto offset = wanted.find_offset(candidate.first, candidate.second.first_free,
+                                           [&](std::size_t at) { return candidate.second.is_free(at); });
     if (!offset) return false;
     candidate.second.mark(*offset, true);
     found = last_page_ = candidate.first + *offset;
@@ -177,7 +183,7 @@ std::optional<std::uintptr_t> hop_store::place_in_new_page(const search& wanted)
         }
         ++tries;
         if (pages_.contains(at)) continue;
-        const auto offset = wanted.find_offset(at, [](std::size_t) { return true; });
+        const auto offset = wanted.find_offset(at, 0, [](std::size_t) { return true; });
         if (!offset) continue;
         fresh_pages_.reserve(fresh_pages_.size() + 1);
         site::hop_pages.reserve(1);

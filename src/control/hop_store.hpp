@@ -49,6 +49,7 @@ class hop_store {
   static constexpr std::size_t page_bytes = 4096;
   struct page {
     std::array<std::uint64_t, page_bytes / 64 + 1> used{};  // a bit for each byte
+    std::size_t first_free = 0;                               // nothing fits before it
     [[nodiscard]] bool is_free(std::size_t offset) const noexcept;
     void mark(std::size_t offset, bool taken) noexcept;
   };
