@@ -4,7 +4,6 @@
 #include <fcntl.h>
 
 #include "epoch/epoch.hpp"
-#include "hit/landing.hpp"
 #include "hit/run.hpp"
 #include "site/previous.hpp"
 #include "site/thread.hpp"
@@ -85,20 +84,6 @@ void pass_on(int signo, siginfo_t& info, ucontext_t& context, std::uintptr_t bre
 
 namespace {
 
-/// The trapping byte at an inner boundary need not be a breakpoint. True: it was one, or was one until just
-/// now: what stands there is to be looked at again. Once for each change of text, since it may be the
-/// program's own instruction.
-bool window_trap(registers& regs) noexcept {
-  const epoch::section section;
-  if (land(regs.ip(), regs)) return true;
-  if (site::landings.find(regs.ip()) == nullptr) return false;
-  const auto version = site::text_version.load(std::memory_order_acquire);
-  auto& last = site::self.looked_again;
-  if ((version & 1) == 0 && last.ip == regs.ip() && last.version == version) return false;
-  last = {regs.ip(), version};
-  return true;
-}
-
 /// A fault inside a slot, `regs` as the CPU left them. False: not one, or not of the displaced instruction
 /// itself.
 bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs) noexcept {
@@ -142,7 +127,6 @@ void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
     }
     registers regs;
     arch::load(regs, context);
-    if (signo == SIGILL && hit::window_trap(regs)) return arch::store(regs, context);
     if (hit::slot_fault(signo, *info, context, regs)) return;
   }
   hit::pass_on(signo, *info, context, 0);

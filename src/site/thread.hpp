@@ -40,10 +40,6 @@ struct thread_state {
   int fault_signal;  // of the last failed guarded load
   siginfo_t fault_info;
   arch::fault_words fault_words;
-  struct {
-    std::uintptr_t ip;
-    std::uint64_t version;  // of the text
-  } looked_again;           // the last SIGILL that may have been of a byte of ours
 
   followed_call* calls;         // innermost first
   std::uint32_t looks_to_rest;  // looks at all calls that need not be taken: see drop_stale()
