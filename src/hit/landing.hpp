@@ -22,10 +22,11 @@ inline bool land(std::uintptr_t address, registers& regs) noexcept {
   const auto copy = at->copy.load(std::memory_order_acquire);  // pairs with jump_planner::set_landings()
   if (copy == 0) return false;
   regs.set_ip(copy);
-  // A thread that was there when the jump was written comes once. A branch comes again and again: then a
-  // breakpoint at the jump's own place costs less.
+  // A thread that was there when the jump was written comes once, and while text is being written all hits
+  // come this way. But a branch comes again and again: then a breakpoint at the jump's own place costs less.
   constexpr std::uint32_t too_many = 64;
-  if (at->traps.fetch_add(1, std::memory_order_relaxed) >= too_many) {
+  const bool settled = (site::text_version.load(std::memory_order_relaxed) & 1) == 0;
+  if (settled && at->traps.fetch_add(1, std::memory_order_relaxed) >= too_many) {
     at->traps.store(0, std::memory_order_relaxed);
     retreat(at->jump_at.load(std::memory_order_relaxed));
   }
