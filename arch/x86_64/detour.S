@@ -464,15 +464,19 @@ libprobe_call_live:
         movq    %rsi, %rax
         testq   %rdx, %rdx
         jz      2f
-        // Equally aligned as what it is a copy of.
+        // Equally aligned as what it is a copy of; but gcc aligns less for a local function that needs no more, and `entry`
+        // may need it.
         movq    RSP_(%rax), %rcx
-        leaq    8(%rcx,%rdx,8), %rcx    // the end of the area
+        leaq    8(%rcx), %rcx           // the area
+        leaq    (,%rdx,8), %rsi
+        subq    %rsi, %rsp
         movq    %rsp, %rsi
         subq    %rcx, %rsi
         andq    $63, %rsi
         subq    %rsi, %rsp
-1:      pushq   -8(%rcx)
-        leaq    -8(%rcx), %rcx
+        andq    $-16, %rsp
+1:      movq    -8(%rcx,%rdx,8), %rsi
+        movq    %rsi, -8(%rsp,%rdx,8)
         decq    %rdx
         jnz     1b
         jmp     3f
