@@ -56,7 +56,8 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
   const auto what = functions.instruction_at(address, detail);
   if (!what) return what.error();
   if (const auto target = arch::branch_target(*what, address); target && is_our_code(*target)) {
-    detail = fmt::format("at {:#x} stands a jump of an earlier probe, which somebody else has put back", address);
+    detail =
+        fmt::format("at {:#x} stands a jump of an earlier probe, which somebody else has put back", address);
     return errc::text_changed;
   }
   const auto plan = arch::plan(*what, address, step);
@@ -213,6 +214,20 @@ errc registry::make_way(placement& placed, std::string& detail) {
   return errc::ok;
 }
 
+namespace {
+
+/// Has the site's detour save what attachments may touch, in one store: hits read it meanwhile.
+void save_for(const site::site& at, arch::vector_use wanted) noexcept {
+  if (at.detour_for == site::purpose::replace) {
+    wanted.add(arch::vector_use{arch::vector_use::nothing, false, true});
+  } else if (at.keeps_x87) {
+    wanted.add(arch::vector_use{arch::vector_use::everything});
+  }
+  at.through->vectors.store(wanted.bits(), std::memory_order_relaxed);
+}
+
+}  // namespace
+
 void registry::publish(std::span<request> requests, std::span<std::unique_ptr<site::site>> fresh) noexcept {
   for (auto& made : fresh) {
     if (site::site* old = site::sites.find(made->address)) {
@@ -233,8 +248,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     now->through->body.store(now->detour_body, std::memory_order_relaxed);
     arch::vector_use wanted;
     for (auto* a = now->first.load(); a != nullptr; a = a->next.load()) wanted.add(a->vectors);
-    if (now->keeps_x87 && now->detour_for != site::purpose::replace) wanted.add(arch::vector_use{arch::vector_use::everything});
-    now->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
+    save_for(*now, wanted);
     now->through->at.store(now, std::memory_order_release);  // pairs with libprobe_on_detour()
   }
   for (auto& r : requests) {
@@ -246,10 +260,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     if (at->through != nullptr) {  // before the hooks can be found
       auto wanted = arch::vector_use::of(at->through->vectors.load(std::memory_order_relaxed));
       wanted.add(r.what->vectors);
-      if (at->keeps_x87 && at->detour_for != site::purpose::replace) wanted.add(arch::vector_use{arch::vector_use::everything});
-      if (at->detour_for == site::purpose::replace)
-        wanted = arch::vector_use{wanted.most(), wanted.arithmetic(), true};
-      at->through->vectors.store(wanted.bits(), std::memory_order_relaxed);
+      save_for(*at, wanted);
     }
     auto& link = at->last != nullptr ? at->last->next : at->first;
     link.store(r.what,
@@ -267,10 +278,7 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
   sites.reserve(requests.size());
   for (const auto& r : requests) {
     site::site* at = r.what->where;
-    const bool complete =
-        at->now == site::text::jump ||
-        (at->now == site::text::breakpoint && (at->jump == nullptr || at->yields || at->retreated));
-    if (!r.what->disabled && !complete && (sites.empty() || sites.back() != at)) sites.push_back(at);
+    if (!r.what->disabled && (sites.empty() || sites.back() != at)) sites.push_back(at);
   }
   const auto why = write_text(sites, site::text::jump, *this);
   if (why == errc::ok) return why;

@@ -85,10 +85,6 @@ class registry : private window_observer {
     const std::lock_guard guard{lock_};
     return slots_.chunks();
   }
-  std::size_t hop_bytes() noexcept {
-    const std::lock_guard guard{lock_};
-    return jumps_.hops().bytes();
-  }
 
   /// For looking names up outside of the members above. fork() waits for it, as for those: a thread that is
   /// inside the symbol tables or the loader at that moment is gone in the child, and its locks stay locked.
