@@ -25,13 +25,6 @@ inline constexpr std::size_t most_prefixes = 3;
 inline constexpr std::size_t longest_window = jump_length + most_prefixes;
 inline constexpr std::size_t most_members = jump_length;
 
-/// What one byte of the jump's distance may be.
-struct distance_byte {
-  enum class rule : std::uint8_t { free, fixed, trapping };
-  rule may = rule::free;
-  std::uint8_t value = 0;  // fixed
-};
-
 struct jump_shape {
   tactic how = tactic::breakpoint;
   std::uint8_t prefixes = 0;
@@ -40,7 +33,9 @@ struct jump_shape {
   std::uint8_t window = 0;   // bytes of text, from the address on, that the jump consists of
   std::uint8_t boundaries =
       0;  // bit n: an inner instruction begins n bytes behind the address, in the window
-  std::array<distance_byte, 4> distance{};
+  // The jump's distance, as far as it is not free: `fixed` has all bits of a byte set, or none.
+  std::uint32_t fixed = 0;
+  std::uint32_t distance = 0;
 };
 
 /// The text from a probed address on.
@@ -55,10 +50,6 @@ struct jump_ground {
 inline constexpr std::size_t most_shapes = 1 + 1 + most_prefixes + (most_members - 1);
 /// All shapes that can stand there, best first. Returns how many.
 std::size_t jump_shapes(const jump_ground& ground, std::span<jump_shape, most_shapes> shapes) noexcept;
-
-/// The byte for inner boundaries: it traps by itself, wherever it is executed. Opcodes that 64-bit mode does not have would
-/// do, too, and give more choice; but the program may have SIGILL blocked, or handled by itself.
-constexpr bool is_trapping(std::uint8_t byte) noexcept { return byte == 0xcc; }
 
 /// For looking through text: a jump of ours may begin with this byte.
 constexpr bool may_begin_jump(std::uint8_t byte) noexcept {

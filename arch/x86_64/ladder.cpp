@@ -48,14 +48,14 @@ std::optional<jump_shape> jump_over(const jump_ground& ground, tactic how, std::
   }
   shape.length = narrow(length);
   if (((ground.taken & inside(shape.window)) | (ground.taken & inside(length))) != 0) return std::nullopt;
-  for (std::size_t i = 0; i < shape.distance.size(); ++i) {
+  for (std::size_t i = 0; i < sizeof shape.distance; ++i) {
     const auto at = prefixes + 1 + i;
-    auto& byte = shape.distance[i];
-    if ((shape.boundaries >> at & 1U) != 0) {
-      byte.may = distance_byte::rule::trapping;
-    } else if (at >= length) {
-      byte = {distance_byte::rule::fixed, ground.bytes[at]};
-    }
+    // At inner boundaries a byte that traps by itself. Opcodes that 64-bit mode does not have would do, too,
+    // and give more choice; but the program may have SIGILL blocked, or handled by itself.
+    const bool inner = (shape.boundaries >> at & 1U) != 0;
+    if (!inner && at < length) continue;
+    shape.fixed |= std::uint32_t{0xff} << (8 * i);
+    shape.distance |= std::uint32_t{inner ? breakpoint[0] : ground.bytes[at]} << (8 * i);
   }
   return shape;
 }

@@ -1,6 +1,7 @@
 #include "control/hop_store.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "os/text.hpp"
 #include "site/site.hpp"
@@ -8,8 +9,6 @@
 namespace libprobe::control {
 
 namespace {
-
-using rule = arch::distance_byte::rule;
 
 constexpr std::uintptr_t lowest_address = 0x10000;
 constexpr std::uintptr_t highest_address = 0x7fff'ffff'0000;
@@ -36,41 +35,41 @@ void hop_store::page::mark(std::size_t offset, bool taken) noexcept {
   }
 }
 
-/// Addresses that a jump of one shape can reach: from its distance's highest byte down, each value that a
-/// byte may have halves what is left, until one is free.
 struct hop_store::interval {
   std::uintptr_t first, last;
 };
 
+/// Addresses that a jump of one shape can reach.
 class hop_store::search {
  public:
   search(const arch::jump_shape& shape, std::uintptr_t address) noexcept
-      : shape_{shape}, base_{address + shape.window} {}
+      : fixed_{shape.fixed}, distance_{shape.distance}, base_{address + shape.window} {}
 
-  /// Visits the intervals until `visit` says true.
+  /// Visits the intervals that the distance's highest bytes leave, until `visit` says true.
   template <class F>
   bool any_interval(F&& visit) const {
-    return descend(3, 0, visit);
+    const auto free_bits = 32 - std::countl_one(fixed_);
+    if (free_bits == 32) {  // anywhere: the nearest first, and never around the ends of the address space
+      constexpr std::uintptr_t reach = 0x7fff'0000;
+      const auto low = base_ > lowest_address + reach ? base_ - reach : lowest_address;
+      return visit(interval{base_, std::min(base_ + reach, highest_address)}) || visit(interval{low, base_});
+    }
+    const std::uint64_t span = std::uint64_t{1} << free_bits;
+    const auto upper = distance_ & ~static_cast<std::uint32_t>(span - 1);
+    const auto first = base_ + static_cast<std::uintptr_t>(std::int64_t{static_cast<std::int32_t>(upper)});
+    if (first < lowest_address || first + span > highest_address) return false;
+    return visit(interval{first, first + span - 1});
   }
   [[nodiscard]] bool allows(std::uintptr_t target) const noexcept {
-    const auto distance = static_cast<std::int64_t>(target - base_);
-    if (distance != static_cast<std::int32_t>(distance)) return false;
-    for (std::size_t i = 0; i < 4; ++i) {
-      if (!allowed(i, static_cast<std::uint8_t>(static_cast<std::uint64_t>(distance) >> (8 * i))))
-        return false;
-    }
-    return true;
+    return in_reach(target) && agrees(target, ~std::uint32_t{0});
   }
   /// The first address from `page` on where the upper half of the distance may be allowed: `page` itself or
   /// one in a later page, since one value of that half lasts for many of them.
   [[nodiscard]] std::uintptr_t next_upper_half(std::uintptr_t page) const noexcept {
     const auto end = page + page_bytes;
     for (auto at = page; at < end;) {
-      const auto distance = static_cast<std::uint32_t>(at - base_);
-      if (allowed(2, static_cast<std::uint8_t>(distance >> 16)) &&
-          allowed(3, static_cast<std::uint8_t>(distance >> 24)))
-        return page;
-      at += 0x1'0000 - (distance & 0xffff);
+      if (agrees(at, 0xffff'0000)) return page;
+      at += 0x1'0000 - ((at - base_) & 0xffff);
       if (at >= end) return at;
     }
     return end;
@@ -81,63 +80,30 @@ class hop_store::search {
                                                        F&& free) const {
     constexpr std::size_t end = page_bytes - arch::hop_length;
     for (std::size_t offset = from; offset <= end;) {
-      const auto distance = static_cast<std::uint32_t>(page + offset - base_);
-      const auto low = static_cast<std::uint8_t>(distance);
-      if (!allows(page + offset - low)) {
-        // Not by its upper bytes, or the lowest byte cannot be zero: look at the upper ones alone.
-        bool upper = page + offset - base_ + 0x8000'0000 <= 0xffff'ffff;
-        for (std::size_t i = 1; i < 4; ++i)
-          upper = upper && allowed(i, static_cast<std::uint8_t>(distance >> (8 * i)));
-        if (!upper) {
-          offset += 256U - low;
-          continue;
-        }
+      const auto at = page + offset;
+      const auto low = (at - base_) & 0xff;
+      if (!in_reach(at) || !agrees(at, 0xffff'ff00)) {
+        offset += 256 - low;  // to the next value of the upper bytes
+      } else if (!agrees(at, 0xff)) {
+        offset += (distance_ - low) & 0xff;  // to the one lowest byte
+      } else if (free(offset)) {
+        return offset;
+      } else {
+        ++offset;
       }
-      if (allowed(0, low) && free(offset)) return offset;
-      ++offset;
     }
     return std::nullopt;
   }
 
  private:
-  [[nodiscard]] bool allowed(std::size_t i, std::uint8_t value) const noexcept {
-    const auto& byte = shape_.distance[i];
-    switch (byte.may) {
-      case rule::fixed:
-        return value == byte.value;
-      case rule::trapping:
-        return arch::is_trapping(value);
-      default:
-        return true;
-    }
+  [[nodiscard]] bool in_reach(std::uintptr_t target) const noexcept {
+    return target - base_ + 0x8000'0000 <= 0xffff'ffff;
   }
-  template <class F>
-  bool descend(int i, std::uint32_t upper, F&& visit) const {
-    const auto here = [&](std::uint8_t value) {
-      return descend(i - 1, upper | static_cast<std::uint32_t>(value) << (8 * i), visit);
-    };
-    if (i >= 0 && shape_.distance[static_cast<std::size_t>(i)].may == rule::fixed)
-      return here(shape_.distance[static_cast<std::size_t>(i)].value);
-    if (i >= 0 && shape_.distance[static_cast<std::size_t>(i)].may == rule::trapping) {
-      for (unsigned value = 0; value < 256; ++value) {
-        const auto byte = static_cast<std::uint8_t>(value);
-        if (arch::is_trapping(byte) && here(byte)) return true;
-      }
-      return false;
-    }
-    const std::uint64_t span = std::uint64_t{1} << (8 * (i + 1));
-    if (i == 3) {  // anywhere: the nearest first, and never around the ends of the address space
-      constexpr std::uintptr_t reach = 0x7fff'0000;
-      const auto low = base_ > lowest_address + reach ? base_ - reach : lowest_address;
-      return visit(interval{base_, std::min(base_ + reach, highest_address)}) || visit(interval{low, base_});
-    }
-    const auto distance = static_cast<std::int64_t>(static_cast<std::int32_t>(upper));
-    const auto first = base_ + static_cast<std::uintptr_t>(distance);
-    if (first < lowest_address || first + span > highest_address) return false;
-    return visit(interval{first, first + span - 1});
+  [[nodiscard]] bool agrees(std::uintptr_t target, std::uint32_t bits) const noexcept {
+    return ((static_cast<std::uint32_t>(target - base_) ^ distance_) & fixed_ & bits) == 0;
   }
 
-  const arch::jump_shape& shape_;
+  std::uint32_t fixed_, distance_;
   std::uintptr_t base_;
 };
 
