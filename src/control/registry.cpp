@@ -8,6 +8,7 @@
 #include "control/text_pass.hpp"
 #include "epoch/backoff.hpp"
 #include "epoch/epoch.hpp"
+#include "site/actions.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::control {
@@ -218,7 +219,7 @@ std::vector<entry> registry::list() {
   std::vector<entry> entries;
   site::sites.for_each([&entries](const site::site& at) {
     for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
-      if (a->removed) continue;
+      if (a->removed || a->owner == nullptr) continue;  // a guard is nobody's
       entries.push_back(
           {at.address, a->kind, a->disabled, at.plan.how, at.now == site::text::jump,
            at.jump != nullptr && !at.yields && !at.retreated ? at.jump->shape.how : arch::tactic::breakpoint,
@@ -235,6 +236,8 @@ std::vector<entry> registry::list() {
 
 void registry::after_fork_in_child() noexcept {
   epoch::after_fork_in_child();
+  site::action_change::after_fork_in_child();
+  site::process = os::process_id();
   // A commit that was waiting in another thread is gone with it; what it had taken out waits for the next.
   new (&commit_lock_) std::mutex;
   after_fork_in_parent();

@@ -30,6 +30,7 @@ struct request {
   bool after = false;   // some of its hooks run behind the displaced instruction
   bool no_jump = false;
   site::purpose purpose = site::purpose::any;  // what a detour of its own would do
+  bool (*stand_in)(registers&) = nullptr;      // see site::stand_in; for guards
 };
 
 /// What list_probes() shows, gathered under the lock.
@@ -113,6 +114,8 @@ class registry : private window_observer {
     std::vector<site::site*> yielding;
   };
   errc plan(std::span<request> requests, placement& placed, std::string& detail);
+  errc put_guards(std::span<request> requests, std::string& detail);
+  errc place(std::span<request> requests, std::string& detail);
   void plan_jumps(placement& placed);
   static void set_body(site::site& at) noexcept;
   static void set_only(site::site& at) noexcept;
@@ -127,6 +130,7 @@ class registry : private window_observer {
   bool free_retired() noexcept;
   void reclaim_code() noexcept;
 
+  bool guarded_ = false;
   std::mutex commit_lock_;  // held across the grace period: taken first, never inside a handler
   std::mutex lookups_;      // never held together with the others but at fork
   std::mutex lock_;         // held for any change, never while waiting

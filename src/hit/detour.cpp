@@ -36,6 +36,10 @@ int go_on(const site::site& at, registers& regs, std::uintptr_t sp) noexcept {
     return 1;
   }
   if (redirected) return leave(hit.regs);
+  if (at.stand_in != nullptr && at.stand_in(hit.regs)) {
+    run_after(at, hit.regs, hit.saved);
+    return leave(hit.regs);
+  }
   // Behind a branch there is no code of ours.
   if (!at.wants_after() || site::self.busy() || !arch::is_branch(at.plan)) return go_on(at, hit.regs, sp);
   if (!arch::emulate(at.plan, at.address, hit.regs))

@@ -15,6 +15,10 @@ enum class outcome : std::uint8_t { resume, faulted, not_ours };
 outcome run_displaced(const site::site& at, registers& regs) noexcept {
   using method = arch::displaced::method;
   const bool want_after = at.wants_after() && !site::self.busy();
+  if (at.stand_in != nullptr && at.stand_in(regs)) {
+    if (want_after) run_after(at, regs);
+    return outcome::resume;
+  }
   switch (at.plan.how) {
     case method::emulate:
       if (!arch::emulate(at.plan, at.address, regs)) return outcome::faulted;
@@ -89,7 +93,7 @@ bool breakpoint_stands(std::uintptr_t address) noexcept {
 
 /// An emulated instruction whose memory was not there: the program's fault, at the instruction's own address.
 /// A handler that mends it and returns means "again": the instruction, but not the probe's handlers.
-void fault_and_retry(std::uintptr_t address, registers& regs, ucontext_t& context) noexcept {
+void fault_and_retry(std::uintptr_t address, registers& regs, ucontext_t& context) {
   for (;;) {
     const auto signo = site::self.fault_signal;
     siginfo_t info = site::self.fault_info;

@@ -37,6 +37,10 @@ struct thread_state {
   std::uint32_t in_handler;  // depth: a user's handler is running
   std::uint32_t in_control;  // depth: libprobe itself is at work, maybe under its locks
 
+  bool trap_blocked;  // the program believes that this thread has SIGTRAP blocked
+  bool trap_pending;  // and one came in meanwhile:
+  siginfo_t trap_info;
+
   int fault_signal;  // of the last failed guarded load
   siginfo_t fault_info;
   arch::fault_words fault_words;
