@@ -15,10 +15,6 @@ enum class outcome : std::uint8_t { resume, faulted, not_ours };
 outcome run_displaced(const site::site& at, registers& regs) noexcept {
   using method = arch::displaced::method;
   const bool want_after = at.wants_after() && !site::self.busy();
-  if (at.stand_in != nullptr && at.stand_in(regs)) {
-    if (want_after) run_after(at, regs);
-    return outcome::resume;
-  }
   switch (at.plan.how) {
     case method::emulate:
       if (!arch::emulate(at.plan, at.address, regs)) return outcome::faulted;
@@ -41,6 +37,20 @@ void finish_copy(const site::slot& code, registers& regs) noexcept {
   if (code.stepped) arch::set_single_step(regs, false);
   // The site is looked up anew: the probe may be gone by now, and then there is nothing to run.
   if (const site::site* at = site::sites.find(code.address)) run_after(*at, regs);
+}
+
+bool is_guard(std::uintptr_t address) noexcept {
+  const epoch::section section;
+  const site::site* at = site::sites.find(address);
+  return at != nullptr && at->stand_in != nullptr;
+}
+
+outcome on_guard(std::uintptr_t address, registers& regs) {
+  regs.set_ip(address);
+  if (run_guard(regs)) return outcome::resume;
+  const epoch::section section;
+  const site::site* at = site::sites.find(address);
+  return at != nullptr ? run_displaced(*at, regs) : outcome::resume;
 }
 
 outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& context) noexcept {
@@ -124,7 +134,8 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
 
   auto outcome = hit::outcome::not_ours;
   if (address != 0) {
-    outcome = hit::on_breakpoint(address, regs, context);
+    outcome =
+        hit::is_guard(address) ? hit::on_guard(address, regs) : hit::on_breakpoint(address, regs, context);
   } else if (arch::is_single_step(*info)) {
     outcome = hit::on_single_step(regs);
   }

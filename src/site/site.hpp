@@ -90,8 +90,8 @@ struct site {
       nullptr};  // all that is registered, if that is one attachment with a pre_handler
   std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
   purpose detour_for = purpose::any;    // control only
-  bool (*stand_in)(registers&) =
-      nullptr;                   // does what the displaced instruction would have done, or returns false
+  /// A guard's: does what the displaced instruction would have done, or returns false. Outside of a section.
+  bool (*stand_in)(registers&) = nullptr;
   bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};
   // control only:
