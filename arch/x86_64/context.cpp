@@ -112,6 +112,13 @@ void answer_system_call(registers& regs, long answer) noexcept {
   regs.r11 = regs.rflags;
 }
 
+bool is_behind_breakpoint(const ucontext_t& frame) noexcept {
+  constexpr std::size_t info_offset = 304;  // struct rt_sigframe, arch/x86/include/asm/sigframe.h
+  const auto* const at = reinterpret_cast<const std::byte*>(&frame) + info_offset;
+  const auto& info = *reinterpret_cast<const siginfo_t*>(at);
+  return info.si_signo == SIGTRAP && breakpoint_address(info, frame) != 0;
+}
+
 std::uintptr_t breakpoint_address(const siginfo_t& info, const ucontext_t& context) noexcept {
   // The kernel raises SIGTRAP for int3 with SI_KERNEL; every other source has its own code.
   if (info.si_code != SI_KERNEL) return 0;

@@ -57,9 +57,3 @@ constexpr bool raised_by_probes(int signo) noexcept {
 extern constinit std::atomic<int> process;
 
 }  // namespace libprobe::site
-
-// In src/hit, as the kernel calls them.
-extern "C" {
-void libprobe_on_fault(int signo, siginfo_t* info, void* frame);
-void libprobe_on_signal(int signo, siginfo_t* info, void* frame);
-}
