@@ -130,7 +130,8 @@ class registry : private window_observer {
   bool free_retired() noexcept;
   void reclaim_code() noexcept;
 
-  bool guarded_ = false;
+  bool guards_stand_ = false;
+  bool guarded_ = false;  // and no thread has SIGTRAP blocked
   std::mutex commit_lock_;  // held across the grace period: taken first, never inside a handler
   std::mutex lookups_;      // never held together with the others but at fork
   std::mutex lock_;         // held for any change, never while waiting
