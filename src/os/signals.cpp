@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "machine.hpp"
+#include "os/process.hpp"
 
 namespace libprobe::os {
 
@@ -38,7 +39,7 @@ int thread_id() noexcept { return static_cast<int>(arch::system_call(__NR_gettid
 void raise_here(int signo) noexcept { arch::system_call(__NR_tgkill, process_id(), thread_id(), signo); }
 
 bool thread_exists(int thread) noexcept {
-  return arch::system_call(__NR_tgkill, process_id(), thread, 0) != -ESRCH;
+  return arch::system_call(__NR_tgkill, home_process(), thread, 0) != -ESRCH;
 }
 
 }  // namespace libprobe::os

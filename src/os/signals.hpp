@@ -40,7 +40,7 @@ void raise_here(int signo) noexcept;
 /// Blocks on nothing, allocates nothing: the numbers of the calling process and thread. Signal-safe.
 int process_id() noexcept;
 int thread_id() noexcept;
-/// False once that thread of this process has ended. Signal-safe.
+/// False once that thread of the process that this memory belongs to has ended. Signal-safe.
 bool thread_exists(int thread) noexcept;
 
 }  // namespace libprobe::os
