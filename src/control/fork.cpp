@@ -60,9 +60,7 @@ void registry::forget_other_threads() noexcept {
   });
   for (auto* a : dying_) stop(*a);
   for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) ++run->what->running;
-  for (const auto* run = site::self.run; run != nullptr; run = run->outer) {
-    if (run->replacement != nullptr) ++run->replacement->running;
-  }
+  if (site::self.chosen != nullptr) ++site::self.chosen->running;
 }
 
 }  // namespace libprobe::control

@@ -72,6 +72,16 @@ inline void leave(const token& mine) noexcept {
   }
 }
 
+/// The calling thread's stack is being unwound for good: all of its sections are over.
+inline void leave_all() noexcept {
+  if (detail::self != nullptr) {
+    detail::self->since.store(0, std::memory_order_release);
+  } else {
+    detail::unrecorded.fetch_sub(detail::unrecorded_here, std::memory_order_release);
+    detail::unrecorded_here = 0;
+  }
+}
+
 /// An open section, for as long as it lives. Signal-safe.
 class section {
  public:
