@@ -60,7 +60,7 @@ struct attachment {
   std::atomic<bool> removed{false};        // written by control
   arch::vector_use vectors;                // what its hooks may do to the extended state
   arch::vector_use return_vectors;         // and those behind a followed call
-  std::atomic<std::uint32_t> running{0};   // users that a commit waits for, beyond the grace period
+  std::atomic<int> running{0};             // users that a commit waits for, beyond the grace period
   std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column{nullptr, nullptr};  // what `hits` counts in
   bool counts = false;  // that is all it does: no hooks, so that it counts in handlers too
   // control only:
