@@ -8,6 +8,8 @@
 #include "control/registry.hpp"
 #include "control/text_pass.hpp"
 #include "epoch/epoch.hpp"
+#include "os/masks.hpp"
+#include "os/signals.hpp"
 #include "site/thread.hpp"
 #include "symbols/symbols.hpp"
 
@@ -290,6 +292,20 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
   return why;
 }
 
+namespace {
+
+/// A breakpoint kills where SIGTRAP is blocked.
+bool unblock_trap() {
+  std::uint64_t before = 0;
+  os::change_mask(SIG_UNBLOCK, os::signal_bit(SIGTRAP), &before);
+  auto& blocked = site::self.trap_blocked;
+  blocked = blocked || (before & os::signal_bit(SIGTRAP)) != 0;
+  return os::unblock_in_other_threads(
+      SIGTRAP, static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(&blocked) - arch::thread_base()));
+}
+
+}  // namespace
+
 /// Before the first probe, and only when that can be placed: so a refused one leaves no guards behind.
 errc registry::put_guards(std::span<request> requests, std::string& detail) {
   placement trial;
@@ -297,13 +313,19 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
   slots_.drop();
   jumps_.hops().drop();
   if (why != errc::ok) return why;
-  auto guards = guard_requests();
-  why = place(guards, detail);
-  guarded_ = why == errc::ok;
-  for (auto& g : guards) {
-    if (why != errc::ok && g.what != nullptr) g.what->release(*g.what);
+  if (!unblock_trap()) return errc::trap_blocked;
+  if (!guards_stand_) {
+    auto guards = guard_requests();
+    why = place(guards, detail);
+    guards_stand_ = why == errc::ok;
+    for (const auto& g : guards) {
+      if (!guards_stand_ && g.what != nullptr) g.what->release(*g.what);
+    }
+    if (!guards_stand_) return why;
   }
-  return why;
+  // From now on nobody can block it. Who has done so just before they were in place is let off again.
+  guarded_ = unblock_trap();
+  return guarded_ ? errc::ok : errc::trap_blocked;
 }
 
 /// On failure the requests' attachments are the caller's again; or they are null, and wait for a commit.

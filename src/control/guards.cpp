@@ -27,7 +27,8 @@ bool release(site::attachment& a) noexcept {
 }
 
 bool may_change_signals(long number) noexcept {
-  constexpr long numbers[] = {-1, __NR_rt_sigaction, __NR_rt_sigprocmask, __NR_rt_sigtimedwait};
+  constexpr long numbers[] = {-1, __NR_rt_sigaction, __NR_rt_sigprocmask, __NR_rt_sigtimedwait,
+                              __NR_rt_sigpending};
   return std::find(std::begin(numbers), std::end(numbers), number) != std::end(numbers);
 }
 

@@ -6,10 +6,10 @@
 #include <asm/unistd.h>
 
 #include <cerrno>
-#include <cstddef>
 
 #include "arch/arch.hpp"
 #include "hit/signal.hpp"
+#include "os/process.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -21,14 +21,17 @@ constexpr std::uint64_t never_blocked = os::signal_bit(SIGKILL) | os::signal_bit
 
 long address(const void* pointer) noexcept { return reinterpret_cast<long>(pointer); }
 
-/// Reads the program's memory, which need not be there.
-template <class T>
-bool read(long from, T& to) noexcept {
-  static_assert(sizeof to % sizeof(std::uint64_t) == 0);
-  auto* words = reinterpret_cast<std::uint64_t*>(&to);
-  for (std::size_t i = 0; i < sizeof to / sizeof *words; ++i) {
-    if (!arch::guarded_load(static_cast<std::uintptr_t>(from) + i * sizeof *words, words[i])) return false;
-  }
+/// Reads the program's memory, which need not be there. Only the kernel may find that out: a fault kills
+/// where SIGSEGV is blocked. It looks at what it is given before it finds that there is no such signal, and
+/// no such way to change a mask.
+bool read(long from, os::signal_action& to) noexcept {
+  if (arch::system_call(__NR_rt_sigaction, 0, from, 0, sizeof to.mask) == -EFAULT) return false;
+  to = *reinterpret_cast<const os::signal_action*>(from);
+  return true;
+}
+bool read(long from, std::uint64_t& mask) noexcept {
+  if (arch::system_call(__NR_rt_sigprocmask, -1, from, 0, sizeof mask) == -EFAULT) return false;
+  mask = *reinterpret_cast<const std::uint64_t*>(from);
   return true;
 }
 
@@ -60,8 +63,7 @@ long change_action(int signo, long next, long old) noexcept {
   os::signal_action wanted;
   if (next != 0 && !read(next, wanted)) return -EFAULT;
   wanted.mask &= ~never_blocked;
-  if (next != 0 && os::process_id() != site::process.load(std::memory_order_relaxed))
-    return change_action_of_child(signo, wanted, old);
+  if (next != 0 && os::is_guest() && !os::was_copied()) return change_action_of_child(signo, wanted, old);
 
   const site::action_change change;
   auto& believed = site::actions[signo];
@@ -129,7 +131,8 @@ extern "C" bool libprobe_answer_signal_call(libprobe::registers& regs) {
   using namespace libprobe;
   const auto call = arch::system_call_at(regs);
   const auto& a = call.arguments;
-  if (a[3] != sizeof(std::uint64_t)) return false;  // not as the kernel wants it
+  const bool pending = call.number == __NR_rt_sigpending;
+  if (a[pending ? 1 : 3] != sizeof(std::uint64_t)) return false;  // not as the kernel wants it
   const auto first = static_cast<int>(a[0]);
   long answer = 0;
   switch (call.number) {
@@ -142,6 +145,10 @@ extern "C" bool libprobe_answer_signal_call(libprobe::registers& regs) {
       break;
     case __NR_rt_sigtimedwait:
       if (!hit::take_kept_trap(call, answer)) return false;
+      break;
+    case __NR_rt_sigpending:
+      answer = arch::system_call(call.number, a[0], a[1]);
+      if (answer == 0 && site::self.trap_pending) hit::written<std::uint64_t>(a[0]) |= hit::trap;
       break;
     default:
       return false;
