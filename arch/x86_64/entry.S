@@ -42,7 +42,6 @@
         .type \name, @function
 \name:
         .cfi_startproc
-        .cfi_personality 0x9b, DW.ref.libprobe_trap_personality
         endbr64
         movq    libprobe_untold@gottpoff(%rip), %rax
         movq    %fs:(%rax), %rcx
@@ -68,6 +67,7 @@ libprobe_entries_end:
         .type libprobe_run_trap, @function
 libprobe_run_trap:
         .cfi_startproc
+        .cfi_personality 0x9b, DW.ref.libprobe_trap_personality
         pushq   %rbx
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset %rbx, 0

@@ -6,8 +6,10 @@
 #include <ucontext.h>
 #include <unwind.h>
 
+#include <algorithm>
 #include <map>
-#include <set>
+#include <memory>
+#include <optional>
 
 #include "arch/arch.hpp"
 #include "support/interrupting.hpp"
@@ -248,14 +250,65 @@ void install() {
   sigaction(SIGUSR1, &action, nullptr);
 }
 
-// ---- the oracle
+// ---- the oracle: the same signals where there are no probes
 
-constexpr greg_t flags_compared = 0xcd5;
+using states = std::multimap<greg_t, sighting>;
+
+/// Of flags: the arithmetic ones and DF. A system call hands a tracer's trap flag to the program in r11.
+std::vector<greg_t> comparable(const sighting& seen, bool call_clobbered) {
+  constexpr greg_t flags = 0xcd5, trap_flag = 0x100;
+  std::vector<greg_t> all{seen.registers[REG_RSP], seen.registers[REG_RBX], seen.registers[REG_RBP],
+                          seen.registers[REG_R12], seen.registers[REG_R13], seen.registers[REG_R14]};
+  if (!call_clobbered) return all;
+  for (const int r : {REG_RAX, REG_RCX, REG_RDX, REG_RSI, REG_RDI, REG_R8, REG_R9, REG_R10})
+    all.push_back(seen.registers[r]);
+  all.push_back(seen.registers[REG_R11] & ~trap_flag);
+  all.push_back(seen.registers[REG_EFL] & flags);
+  return all;
+}
+
+/// Callers, without the return slots, which unwinders list.
+std::vector<std::uintptr_t> chain(const sighting& seen) {
+  std::vector<std::uintptr_t> frames;
+  for (std::size_t i = 0; i < seen.depth; ++i) {
+    if (arch::return_slot_at(seen.frames[i]) == arch::return_slot_count) frames.push_back(seen.frames[i]);
+  }
+  return frames;
+}
+/// From the function that called the probed one on.
+std::vector<std::uintptr_t> outer(const std::vector<std::uintptr_t>& frames) {
+  return {std::find(frames.begin(), frames.end(), address(interrupted_behind)), frames.end()};
+}
+bool same_driver(const sighting& a, const sighting& b) {
+  // r15 may have been changed in the meantime.
+  return a.driver_sp == b.driver_sp && std::equal(a.driver_kept, a.driver_kept + registers_kept - 1, b.driver_kept);
+}
+
+std::string told(const sighting& s) {
+  std::string text = symbols::describe(static_cast<std::uintptr_t>(s.registers[REG_RIP])).symbol;
+  const auto add = [&text](const char* name, greg_t value) {
+    char word[64];
+    snprintf(word, sizeof word, " %s %#llx", name, value);
+    text += word;
+  };
+  add("rip", s.registers[REG_RIP]);
+  add("rsp", s.registers[REG_RSP]);
+  add("rax", s.registers[REG_RAX]);
+  add("rcx", s.registers[REG_RCX]);
+  add("rbx", s.registers[REG_RBX]);
+  add("flags", s.registers[REG_EFL]);
+  text += "\n  from";
+  for (std::size_t i = 0; i < s.depth; ++i) add("", static_cast<greg_t>(s.frames[i]));
+  add("\n  driver", static_cast<greg_t>(s.driver_sp));
+  for (const auto k : s.driver_kept) add("", static_cast<greg_t>(k));
+  return text;
+}
 
 struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle>> {
   void SetUp() override {
     shared = static_cast<board*>(
         mmap(nullptr, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(shared, MAP_FAILED);
     text_.emplace(test::code_of(function()));
     subject_text = &*text_;
   }
@@ -263,22 +316,147 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
   static long (*function())(long) { return std::get<0>(GetParam()).function; }
   static const obstacle& in_the_way() { return std::get<1>(GetParam()); }
 
-  /// The program's own text: where the oracle is the unprobed function.
-  [[nodiscard]] bool in_program(greg_t ip) const {
-    static const extent driver{reinterpret_cast<const void*>(&interrupted_drive)};
-    static const extent caller{reinterpret_cast<const void*>(&interrupted_caller)};
-    return text_->has(ip) || caller.has(ip) || driver.has(ip) || leaf().has(ip);
+  /// At each instruction, so often.
+  interrupting::plan each(int times) {
+    visits_.clear();
+    return {address(interrupted_begin), address(interrupted_end), SIGUSR1,
+            [this, times](std::uintptr_t ip) { return visits_[ip]++ < times; }};
   }
-  static const extent& leaf() {
-    static const extent found = [] {
-      const auto place = symbols::resolve_symbol("interrupted_leaf");
-      return extent{reinterpret_cast<const void*>(place)};
-    }();
-    return found;
+  /// Only once: at the n-th instruction of those that have not been reached before.
+  interrupting::plan only(std::size_t n) {
+    visits_.clear();
+    return {address(interrupted_begin), address(interrupted_recovered), SIGUSR1,
+            [this, n](std::uintptr_t ip) { return visits_[ip]++ == 0 && visits_.size() == n; }};
+  }
+  void keep_native() {
+    native_.clear();
+    for (std::size_t i = 0; i < shared->count; ++i)
+      native_.emplace(shared->seen[i].registers[REG_RIP], shared->seen[i]);
+  }
+  /// Every handler's view is one that the oracle has seen; or that of libprobe's own code, from where unwinding
+  /// reaches the true callers.
+  void compare() {
+    ASSERT_LT(shared->count, board::most - 1);
+    std::size_t in_program = 0, wrong = 0;
+    const auto complain = [&](const char* what, const sighting& seen) {
+      if (++wrong <= 4) ADD_FAILURE() << what << ": " << told(seen);
+    };
+    for (std::size_t i = 0; i < shared->count; ++i) {
+      const auto& seen = shared->seen[i];
+      if (!seen.interrupted_first) complain("not to be unwound at all", seen);
+      const auto [first, last] = native_.equal_range(seen.registers[REG_RIP]);
+      if (first == last) {
+        const bool right = outer(chain(seen)) == outer(chain(native_.find(static_cast<greg_t>(address(
+                                                     test::code_of(function()))))->second)) &&
+                           same_driver(seen, native_.begin()->second);
+        if (!right) complain("wrong callers", seen);
+        continue;
+      }
+      ++in_program;
+      const bool behind = seen.registers[REG_RIP] == static_cast<greg_t>(address(interrupted_behind)) ||
+                          !text_->has(seen.registers[REG_RIP]);
+      const bool whole = !(in_the_way().other_registers && behind);
+      const auto same = std::find_if(first, last, [&](const auto& one) {
+        return comparable(one.second, whole) == comparable(seen, whole) && chain(one.second) == chain(seen) &&
+               same_driver(one.second, seen);
+      });
+      if (same == last) {
+        complain("no such state", seen);
+        if (wrong <= 4) ADD_FAILURE() << "but for instance: " << told(first->second);
+      }
+    }
+    EXPECT_GE(in_program, native_.size() / 2);
+    std::printf("%zu signals, %zu of them in the program\n", shared->count, in_program);
   }
 
   std::optional<extent> text_;
+  std::map<std::uintptr_t, int> visits_;
+  states native_;
 };
+
+INSTANTIATE_TEST_SUITE_P(All, Interrupted, testing::Combine(testing::ValuesIn(subjects), testing::ValuesIn(obstacles)),
+                         [](const auto& info) {
+                           return std::string{std::get<0>(info.param).name} + "_" + std::get<1>(info.param).name;
+                         });
+
+TEST_P(Interrupted, ShowsWhatThereWouldBeWithoutProbes) {
+  const auto body = [] {
+    install();
+    interrupting::next_round();
+    if (!call(function())) return fail("natively");
+    const auto probes = in_the_way().make(function());
+    if (!call(function())) return fail("undisturbed");
+    const auto before = probes->seen();
+    if (!call(function())) return fail("undisturbed");
+    shared->wanted_hits = probes->seen() - before;
+    shared->count = 0;
+    interrupting::next_round();
+    if (!call(function())) return fail("interrupted");
+    shared->hits = probes->seen() - before - shared->wanted_hits;
+    shared->missed = probes->missed();
+    interrupting::next_round();
+    return call(function()) ? 0 : fail("at last");
+  };
+  const int code = interrupting::run(
+      body, [this](int round) { return each(round == 0 ? 9 : round == 1 ? 2 : 0); },
+      [this](int round) {
+        if (round == 0) keep_native();
+      });
+  EXPECT_EQ(code, 0) << shared->failure << " " << shared->result;
+  EXPECT_EQ(shared->hits, shared->wanted_hits);
+  EXPECT_EQ(shared->missed, 0U);
+  compare();
+}
+
+TEST_P(Interrupted, LetsHandlersChangeRegisters) {
+  const auto body = [] {
+    install();
+    const auto probes = in_the_way().make(function());
+    if (!call(function())) return fail("undisturbed");
+    const auto before = interrupted_r15;
+    shared->what = deed::count_in_r15;
+    interrupting::next_round();
+    if (!call(function())) return fail("interrupted");
+    shared->r15 -= before;
+    return 0;
+  };
+  EXPECT_EQ(interrupting::run(body, [this](int) { return each(2); }, [](int) {}), 0) << shared->failure;
+  EXPECT_EQ(shared->r15, shared->counted);
+  EXPECT_GT(shared->counted, 5U);
+}
+
+/// The handler sends the program elsewhere, each time from another instruction.
+TEST_P(Interrupted, LetsHandlersLeave) {
+  const auto body = [] {
+    install();
+    const auto probes = in_the_way().make(function());
+    if (!call(function())) return fail("undisturbed");
+    const auto before = probes->seen();
+    if (!call(function())) return fail("undisturbed");
+    shared->wanted_hits = probes->seen() - before;
+    shared->what = deed::recover;
+    for (int n = 1;; ++n) {
+      shared->count = 0;
+      const auto counted = shared->counted;
+      interrupting::next_round();
+      const bool done = call(function());
+      if (shared->count == 0) break;  // there are no more instructions
+      if (done == (shared->counted != counted)) return fail(done ? "not sent elsewhere" : "sent elsewhere");
+    }
+    shared->what = deed::look;
+    const auto then = probes->seen();
+    if (!call(function())) return fail("at last");
+    shared->hits = probes->seen() - then;
+    shared->missed = probes->missed();
+    return commit_probes() ? fail("a handler seems to be running") : 0;
+  };
+  const int code = interrupting::run(
+      body, [this](int round) { return only(static_cast<std::size_t>(round) + 1); }, [](int) {});
+  EXPECT_EQ(code, 0) << shared->failure << " " << shared->result;
+  EXPECT_EQ(shared->hits, shared->wanted_hits);
+  EXPECT_EQ(shared->missed, 0U);
+  EXPECT_GT(shared->counted, 5U);
+}
 
 }  // namespace
 }  // namespace libprobe
