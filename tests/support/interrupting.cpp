@@ -46,16 +46,22 @@ class tracee {
 
   /// One instruction on, or into the handler of `pass`. False: it has ended.
   bool step(long pass) {
+    // The CPU shows the tracer's trap flag to this one.
+    constexpr long pushf = 0x9c, trap_flag = 0x100;
+    const bool pushes = pass == 0 && (peek(registers().rip) & 0xff) == pushf;
     ptrace(PTRACE_SINGLESTEP, child_, nullptr, pass);
-    return wait();
+    if (!wait()) return false;
+    if (pushes) ptrace(PTRACE_POKEDATA, child_, registers().rsp, peek(registers().rsp) & ~trap_flag);
+    return true;
   }
+  void send(int signo) const { syscall(SYS_tgkill, child_, child_, signo); }
   /// To the next SIGSTOP of its own; all other signals are its own.
   bool go_to_stop() {
     for (long pass = 0;;) {
       ptrace(PTRACE_CONT, child_, nullptr, pass);
       if (!wait()) return false;
       if (signal() == SIGSTOP) return true;
-      pass = signal();
+      pass = to_deliver();
     }
   }
   /// What a step's stop leaves to be delivered: a breakpoint of the program's own.
@@ -71,6 +77,8 @@ class tracee {
   }
 
  private:
+  [[nodiscard]] long peek(std::uintptr_t at) const { return ptrace(PTRACE_PEEKDATA, child_, at, nullptr); }
+
   pid_t child_ = 0;
   int status_ = 0;
   bool over_ = false;
@@ -79,7 +87,9 @@ class tracee {
 /// Sends the signal here, and comes back to where it was. False: it did not come.
 bool interrupt(tracee& child, int signo, std::uintptr_t end) {
   const auto before = child.registers();
-  if (!child.step(signo)) return false;
+  // Sent, not injected: the kernel drops what is injected where a handler is just about to begin.
+  child.send(signo);
+  if (!child.step(0) || child.signal() != signo || !child.step(signo)) return false;
   if (!child.go_to_stop()) return false;
   for (int steps = 0; steps < 100'000; ++steps) {
     if (!child.step(0)) return false;
