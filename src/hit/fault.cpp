@@ -112,7 +112,7 @@ bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs
   const auto how = show(regs);
   if (how.address == 0 || !how.back.before) return false;
   if (tells_ip) info.si_addr = reinterpret_cast<void*>(how.address);
-  arch::store(regs, context);
+  store(regs, context);
   told(context);
   // Mended, and meant to run again: in the slot, so that the probe is not hit twice for one execution.
   if (deliver_fault(how.address, signo, info, context, regs)) go_on(how, context);

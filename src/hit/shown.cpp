@@ -1,5 +1,7 @@
 #include "hit/shown.hpp"
 
+#include <atomic>
+
 #include "epoch/epoch.hpp"
 #include "os/signals.hpp"
 #include "site/site.hpp"
@@ -9,6 +11,18 @@ constinit __thread ucontext_t* libprobe_untold __attribute__((tls_model("initial
 }
 
 namespace libprobe::hit {
+
+constinit __thread const change* changing __attribute__((tls_model("initial-exec"))) = nullptr;
+
+void store(const registers& regs, ucontext_t& frame) noexcept {
+  const change mine{&regs, &frame};
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  changing = &mine;
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // whoever comes in now stores it first
+  arch::store(regs, frame);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  changing = nullptr;
+}
 
 namespace {
 
@@ -69,7 +83,7 @@ bool show(ucontext_t& frame, shown& how, bool trapped) noexcept {
   how.trapped = trapped;
   if (trapped && how.back.ip == 0) how.back.ip = ip;
   if (how.back.ip == 0) return false;
-  arch::store(regs, frame);
+  store(regs, frame);
   return true;
 }
 

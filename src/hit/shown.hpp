@@ -28,6 +28,14 @@ bool show(ucontext_t& frame, shown& how, bool trapped = false) noexcept;
 /// might find it as no unwinder knows it.
 void go_on(const shown& how, ucontext_t& frame) noexcept;
 
+/// arch::store(), whole to whoever comes in between.
+struct change {
+  const registers* to;
+  ucontext_t* frame;
+};
+extern __thread const change* changing __attribute__((tls_model("initial-exec")));
+void store(const registers& regs, ucontext_t& frame) noexcept;
+
 /// What the frame of a trap shows is libprobe's again: until the entry code leaves by it.
 inline void untell(ucontext_t& frame, siginfo_t& info) noexcept {
   info.si_code = SI_USER;  // the breakpoint has been seen

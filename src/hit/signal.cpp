@@ -52,6 +52,9 @@ void call_handler(const os::signal_action& action, int signo, siginfo_t* info, u
   if (blocked) set_mask(context, mask_of(context) | trap);
   const bool defers = signo == SIGTRAP && (action.flags & SA_NODEFER) == 0;
   site::self.trap_blocked = blocked || defers || (action.mask & trap) != 0;
+  const auto* const interrupted = changing;
+  if (interrupted != nullptr) arch::store(*interrupted->to, *interrupted->frame);
+  changing = nullptr;
   shown how;
   const bool ours = show(context, how);
   if (libprobe_untold == &context) told(context);
@@ -59,6 +62,7 @@ void call_handler(const os::signal_action& action, int signo, siginfo_t* info, u
   libprobe_untold = nullptr;  // it may leave by a jump
   run_shown(context, untold, {action, signo, info, context});
   libprobe_untold = untold;
+  changing = interrupted;
   if (ours) go_on(how, context);
   const auto mask = mask_of(context);
   site::self.trap_blocked = (mask & trap) != 0;

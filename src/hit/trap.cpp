@@ -102,13 +102,15 @@ bool breakpoint_stands(std::uintptr_t address) noexcept {
 }
 
 /// Lets unwinders see where in the program it was.
-void tell(std::uintptr_t address, registers regs, ucontext_t& context) noexcept {
-  if (address != 0) regs.set_ip(address);
-  if (show(regs).back.ip != 0) {
-    arch::store(regs, context);
-  } else if (address != 0) {
+void tell(std::uintptr_t address, registers regs, siginfo_t& info, ucontext_t& context) noexcept {
+  if (address != 0) {
+    info.si_addr = reinterpret_cast<void*>(address);  // for arch::is_behind_breakpoint()
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    regs.set_ip(address);
     arch::set_ip(context, address);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
   }
+  if (show(regs).back.ip != 0) store(regs, context);
   told(context);
 }
 
@@ -142,7 +144,7 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
   registers regs;
   arch::load(regs, context);
   const auto address = arch::breakpoint_address(*info, context);
-  hit::tell(address, regs, context);
+  hit::tell(address, regs, *info, context);
 
   auto outcome = hit::outcome::not_ours;
   if (address != 0) {
@@ -157,6 +159,7 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
     const bool moved = (version & 1) != 0 || site::text_version.load(std::memory_order_acquire) != version;
     if (address == 0 || (stands && !moved)) {
       arch::store(regs, context);  // as it came
+      if (address != 0) info->si_addr = nullptr;
       hit::pass_on(signo, *info, context, address);
       hit::untell(context, *info);
       return 0;
@@ -164,6 +167,6 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
     regs.set_ip(address);  // it was ours until just now: the instruction itself stands there again
   }
   hit::untell(context, *info);
-  arch::store(regs, context);
+  hit::store(regs, context);
   return arch::can_resume(context) ? 1 : 0;
 }

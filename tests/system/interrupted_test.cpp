@@ -350,9 +350,8 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
       if (!seen.interrupted_first) complain("not to be unwound at all", seen);
       const auto [first, last] = native_.equal_range(seen.registers[REG_RIP]);
       if (first == last) {
-        const bool right = outer(chain(seen)) == outer(chain(native_.find(static_cast<greg_t>(address(
-                                                     test::code_of(function()))))->second)) &&
-                           same_driver(seen, native_.begin()->second);
+        const auto& entered = native_.find(static_cast<greg_t>(subject_text->start))->second;
+        const bool right = outer(chain(seen)) == outer(chain(entered)) && same_driver(seen, entered);
         if (!right) complain("wrong callers", seen);
         continue;
       }
@@ -408,7 +407,7 @@ TEST_P(Interrupted, ShowsWhatThereWouldBeWithoutProbes) {
       [this](int round) {
         if (round == 0) keep_native();
       });
-  EXPECT_EQ(code, 0) << shared->failure << " " << shared->result;
+  EXPECT_EQ(code, 0) << shared->failure << ", after " << told(shared->seen[shared->count - (shared->count > 0 ? 1 : 0)]);
   EXPECT_EQ(shared->hits, shared->wanted_hits);
   EXPECT_EQ(shared->missed, 0U);
   compare();
