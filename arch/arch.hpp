@@ -97,9 +97,9 @@ void set_single_step(registers& regs, bool on) noexcept;
 /// How a thread that was found in libprobe's code goes on, once its registers are what the program would have
 /// at its own address.
 struct way_back {
-  bool before = true;      // the instruction there has not run
-  std::uintptr_t ip = 0;   // where in libprobe's code it goes on with those registers,
-  std::intptr_t sp = 0;    // and the stack pointer so much higher
+  bool before = true;     // the instruction there has not run
+  std::uintptr_t ip = 0;  // where in libprobe's code it goes on with those registers,
+  std::intptr_t sp = 0;   // and the stack pointer so much higher
 };
 /// For registers seen inside the slot of an instruction at `address`. Reads the stack, and the slot.
 way_back translate(const slot_layout& layout, std::uintptr_t address, std::uintptr_t slot,

@@ -81,8 +81,10 @@ inline constexpr std::size_t slot_unit = 64;
 enum class slot_code : std::uint8_t {
   copy,    // an instruction's, twice: part one jumps back, part two ends in a breakpoint
   branch,  // the same for a branch, once
-  goes_on, follows, returns,  // a detour's: see detour_end
-  counts,                     // a detour's that calls nobody
+  goes_on,
+  follows,
+  returns,  // a detour's: see detour_end
+  counts,   // a detour's that calls nobody
 };
 
 /// Where things lie in a slot.
@@ -97,10 +99,10 @@ struct slot_layout {
   // Offset at which all is pushed. Of a branch: the return address, 0 if it is no call. Of counting code: the
   // flags, 0 if it leaves them alone.
   std::uint8_t pushed = 0;
-  std::uint8_t taken = 0;  // of a branch: offset of the jump to its target, 0 if there is none of its own
+  std::uint8_t taken = 0;      // of a branch: offset of the jump to its target, 0 if there is none of its own
   std::uint8_t uncounted = 0;  // of counting code: offset of the way out that has not counted
   std::uint8_t scratch = displaced::no_register;  // saved below the red zone while the body runs
-  std::uint8_t entry_return = 0;  // of a detour: offset at which its handlers have run
+  std::uint8_t entry_return = 0;                  // of a detour: offset at which its handlers have run
 
   [[nodiscard]] std::size_t breakpoint() const noexcept { return std::size_t{part_two} + after; }
 };

@@ -40,7 +40,8 @@ std::uint8_t conditional_jump(code_writer& out, const displaced& what, std::uint
   return taken;
 }
 
-std::uint8_t loop(code_writer& out, const displaced& what, std::uintptr_t target, std::uintptr_t next) noexcept {
+std::uint8_t loop(code_writer& out, const displaced& what, std::uintptr_t target,
+                  std::uintptr_t next) noexcept {
   if (what.short_address) out.bytes({0x67});
   const auto opcode =
       byte(0xe0U + (static_cast<unsigned>(what.what) - static_cast<unsigned>(operation::loop_not_zero)));

@@ -1,8 +1,8 @@
 // Where a thread that is found inside libprobe's code would be in the program: the reader of what emit() and
 // its like wrote.
 //
-// Whatever has happened there is undone or finished, so that the program's registers are whole: the thread can
-// go on with them at the beginning of that code, or at its end.
+// Whatever has happened there is undone or finished, so that the program's registers are whole: the thread
+// can go on with them at the beginning of that code, or at its end.
 #include <cstring>
 
 #include "arch/arch.hpp"
@@ -114,8 +114,7 @@ way_back leave_count(const slot_layout& layout, std::uintptr_t address, std::uin
   } else {
     // pop %rax; add; sahf; pop %rcx; pop %rax; lea, or the two pops alone
     constexpr std::size_t flags_popped = 1, added = 3, flags_back = 4, raised = 14;
-    const std::size_t inside =
-        offset - (offset >= layout.uncounted ? layout.uncounted : layout.entry_return);
+    const std::size_t inside = offset - (offset >= layout.uncounted ? layout.uncounted : layout.entry_return);
     const std::size_t pops = with_flags ? flags_back : 0U;
     words = with_flags && inside < flags_popped ? 3U : inside <= pops ? 2U : inside == pops + 1 ? 1U : 0U;
     down = with_flags && inside < raised;

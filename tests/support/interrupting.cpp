@@ -48,10 +48,12 @@ class tracee {
   bool step(long pass) {
     // The CPU shows the tracer's trap flag to this one.
     constexpr long pushf = 0x9c, trap_flag = 0x100;
-    const bool pushes = pass == 0 && (peek(registers().rip) & 0xff) == pushf;
+    const auto before = registers().rip;
+    const bool pushes = (peek(before) & 0xff) == pushf;
     ptrace(PTRACE_SINGLESTEP, child_, nullptr, pass);
     if (!wait()) return false;
-    if (pushes) ptrace(PTRACE_POKEDATA, child_, registers().rsp, peek(registers().rsp) & ~trap_flag);
+    if (pushes && registers().rip == before + 1)
+      ptrace(PTRACE_POKEDATA, child_, registers().rsp, peek(registers().rsp) & ~trap_flag);
     return true;
   }
   void send(int signo) const { syscall(SYS_tgkill, child_, child_, signo); }

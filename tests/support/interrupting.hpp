@@ -1,4 +1,5 @@
-// Signals at every instruction of a piece of work: another process steps through it by ptrace, and sends them.
+// Signals at every instruction of a piece of work: another process steps through it by ptrace, and sends
+// them.
 #pragma once
 
 #include <cstdint>

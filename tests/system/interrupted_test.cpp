@@ -21,6 +21,7 @@ void interrupted_caller();
 long interrupted_plain(long);
 long interrupted_forms(long);
 extern const char interrupted_begin[], interrupted_end[], interrupted_behind[], interrupted_recovered[];
+extern const char __executable_start, etext;  // the linker's
 extern std::uint64_t interrupted_stack, interrupted_r15;
 }
 
@@ -107,6 +108,7 @@ void on_signal(int, siginfo_t*, void* frame) {
   }
   if (shared->what == deed::recover && in_program) {
     g[REG_RIP] = static_cast<greg_t>(address(interrupted_recovered));
+    g[REG_RAX] = 0;
     g[REG_RSP] = static_cast<greg_t>(interrupted_stack);
     ++shared->counted;
   }
@@ -196,6 +198,7 @@ using maker = std::unique_ptr<probes> (*)(long (*)(long));
 struct obstacle {
   const char* name;
   maker make;
+  bool inside = false;           // at every instruction of libprobe, too, where the function is short
   bool other_registers = false;  // may change what the ABI lets it, behind the function
 };
 
@@ -209,19 +212,26 @@ std::unique_ptr<probes> make_entry(long (*function)(long)) {
 }
 
 const obstacle obstacles[] = {
-    {"even", make_everywhere<0, 2, false>},
+    {"even", make_everywhere<0, 2, false>, true},
     {"odd", make_everywhere<1, 2, false>},
     {"all", make_everywhere<0, 1, false>},
     {"even_post", make_everywhere<0, 2, true>},
     {"odd_post", make_everywhere<1, 2, true>},
-    {"trap_post", make_everywhere<0, 1, true, probe_flags::no_jump>},
+    {"trap_post", make_everywhere<0, 1, true, probe_flags::no_jump>, true},
     {"stepped", make_everywhere<0, 1, true, probe_flags::single_step>},
-    {"counters_even", [](long (*f)(long)) -> std::unique_ptr<probes> { return std::make_unique<counters>(test::code_of(f), 0); }},
-    {"counters_odd", [](long (*f)(long)) -> std::unique_ptr<probes> { return std::make_unique<counters>(test::code_of(f), 1); }},
-    {"retprobe", make_entry<retprobe, register_retprobe>},
+    {"counters_even",
+     [](long (*f)(long)) -> std::unique_ptr<probes> {
+       return std::make_unique<counters>(test::code_of(f), 0);
+     }},
+    {"counters_odd",
+     [](long (*f)(long)) -> std::unique_ptr<probes> {
+       return std::make_unique<counters>(test::code_of(f), 1);
+     }},
+    {"retprobe", make_entry<retprobe, register_retprobe>, true},
     {"latency", make_entry<latency, register_latency>},
     {"jprobe", make_entry<jprobe, register_jprobe>},
-    {"replace", [](long (*f)(long)) -> std::unique_ptr<probes> { return std::make_unique<replaced>(f); }, true},
+    {"replace", [](long (*f)(long)) -> std::unique_ptr<probes> { return std::make_unique<replaced>(f); },
+     true, true},
 };
 
 struct subject_of_test {
@@ -282,7 +292,8 @@ std::vector<std::uintptr_t> outer(const std::vector<std::uintptr_t>& frames) {
 }
 bool same_driver(const sighting& a, const sighting& b) {
   // r15 may have been changed in the meantime.
-  return a.driver_sp == b.driver_sp && std::equal(a.driver_kept, a.driver_kept + registers_kept - 1, b.driver_kept);
+  return a.driver_sp == b.driver_sp &&
+         std::equal(a.driver_kept, a.driver_kept + registers_kept - 1, b.driver_kept);
 }
 
 std::string told(const sighting& s) {
@@ -320,25 +331,33 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
   static long (*function())(long) { return std::get<0>(GetParam()).function; }
   static const obstacle& in_the_way() { return std::get<1>(GetParam()); }
 
-  /// At each instruction, so often.
-  interrupting::plan each(int times) {
+  /// In the probed function, or in code that was made for its probes.
+  [[nodiscard]] bool on_the_way(std::uintptr_t ip) const {
+    return text_->has(static_cast<greg_t>(ip)) || arch::return_slot_at(ip) != arch::return_slot_count ||
+           ip < address(&__executable_start) || ip >= address(&etext);
+  }
+  /// At each instruction, so often; at those of libprobe itself once, if at all.
+  interrupting::plan each(int times, bool inside) {
     visits_.clear();
     return {address(interrupted_begin), address(interrupted_end), SIGUSR1,
-            [this, times](std::uintptr_t ip) { return visits_[ip]++ < times; }};
+            [this, times, inside](std::uintptr_t ip) {
+              return visits_[ip]++ < (on_the_way(ip) ? times : inside ? 1 : 0);
+            }};
   }
-  /// Only once: at the n-th instruction of those that have not been reached before.
+  /// Only once: at the n-th instruction on the way of those that have not been reached before.
   interrupting::plan only(std::size_t n) {
     visits_.clear();
-    return {address(interrupted_begin), address(interrupted_recovered), SIGUSR1,
-            [this, n](std::uintptr_t ip) { return visits_[ip]++ == 0 && visits_.size() == n; }};
+    return {
+        address(interrupted_begin), address(interrupted_recovered), SIGUSR1,
+        [this, n](std::uintptr_t ip) { return on_the_way(ip) && visits_[ip]++ == 0 && visits_.size() == n; }};
   }
   void keep_native() {
     native_.clear();
     for (std::size_t i = 0; i < shared->count; ++i)
       native_.emplace(shared->seen[i].registers[REG_RIP], shared->seen[i]);
   }
-  /// Every handler's view is one that the oracle has seen; or that of libprobe's own code, from where unwinding
-  /// reaches the true callers.
+  /// Every handler's view is one that the oracle has seen; or that of libprobe's own code, from where
+  /// unwinding reaches the true callers.
   void compare() {
     ASSERT_LT(shared->count, board::most - 1);
     std::size_t in_program = 0, wrong = 0;
@@ -362,8 +381,8 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
       const bool in_driver = seen.registers[REG_RIP] >= static_cast<greg_t>(address(interrupted_begin)) &&
                              seen.registers[REG_RIP] < static_cast<greg_t>(address(interrupted_recovered));
       const auto same = std::find_if(first, last, [&](const auto& one) {
-        return comparable(one.second, whole) == comparable(seen, whole) && (in_driver || chain(one.second) == chain(seen)) &&
-               same_driver(one.second, seen);
+        return comparable(one.second, whole) == comparable(seen, whole) &&
+               (in_driver || chain(one.second) == chain(seen)) && same_driver(one.second, seen);
       });
       if (same == last) {
         complain("no such state", seen);
@@ -379,9 +398,11 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
   states native_;
 };
 
-INSTANTIATE_TEST_SUITE_P(All, Interrupted, testing::Combine(testing::ValuesIn(subjects), testing::ValuesIn(obstacles)),
+INSTANTIATE_TEST_SUITE_P(All, Interrupted,
+                         testing::Combine(testing::ValuesIn(subjects), testing::ValuesIn(obstacles)),
                          [](const auto& info) {
-                           return std::string{std::get<0>(info.param).name} + "_" + std::get<1>(info.param).name;
+                           return std::string{std::get<0>(info.param).name} + "_" +
+                                  std::get<1>(info.param).name;
                          });
 
 TEST_P(Interrupted, ShowsWhatThereWouldBeWithoutProbes) {
@@ -403,11 +424,16 @@ TEST_P(Interrupted, ShowsWhatThereWouldBeWithoutProbes) {
     return call(function()) ? 0 : fail("at last");
   };
   const int code = interrupting::run(
-      body, [this](int round) { return each(round == 0 ? 9 : round == 1 ? 2 : 0); },
+      body,
+      [this](int round) {
+        const bool whole = in_the_way().inside && function() == interrupted_plain;
+        return each(round == 0 ? 9 : round == 1 ? 2 : 0, whole && round == 1);
+      },
       [this](int round) {
         if (round == 0) keep_native();
       });
-  EXPECT_EQ(code, 0) << shared->failure << ", after " << told(shared->seen[shared->count - (shared->count > 0 ? 1 : 0)]);
+  EXPECT_EQ(code, 0) << shared->failure << ", after "
+                     << told(shared->seen[shared->count - (shared->count > 0 ? 1 : 0)]);
   EXPECT_EQ(shared->hits, shared->wanted_hits);
   EXPECT_EQ(shared->missed, 0U);
   compare();
@@ -425,7 +451,10 @@ TEST_P(Interrupted, LetsHandlersChangeRegisters) {
     shared->r15 -= before;
     return 0;
   };
-  EXPECT_EQ(interrupting::run(body, [this](int) { return each(2); }, [](int) {}), 0) << shared->failure;
+  EXPECT_EQ(interrupting::run(
+                body, [this](int) { return each(2, false); }, [](int) {}),
+            0)
+      << shared->failure;
   EXPECT_EQ(shared->r15, shared->counted);
   EXPECT_GT(shared->counted, 5U);
 }
