@@ -59,6 +59,7 @@ void registry::forget_other_threads() noexcept {
     for (auto* a = at.first.load(); a != nullptr; a = a->next.load()) stop(*a);
   });
   for (auto* a : dying_) stop(*a);
+  for (auto* a : in_use_) stop(*a);
   for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) ++run->what->running;
   if (site::self.chosen != nullptr) ++site::self.chosen->running;
 }

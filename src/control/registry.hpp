@@ -57,11 +57,14 @@ class registry : private window_observer {
   /// or (when handlers may have been running already) have been released.
   errc attach(std::span<request> requests, std::string& detail);
 
+  using handles = std::span<std::atomic<void*>* const>;
   /// Lets an attachment rest for good and queues it. Nothing for an empty handle or a queued one.
-  void detach(std::span<std::atomic<void*>* const> handles) noexcept;
+  void detach(handles which) noexcept;
 
-  /// One grace period for everything queued, by whomever. errc::would_deadlock from inside a handler.
-  errc commit() noexcept;
+  /// One grace period for everything queued, by whomever. errc::would_deadlock from inside a handler. What calls are
+  /// still inside of (replacements) is waited for, too: all of it, or that of some handles.
+  errc commit() noexcept { return commit(nullptr); }
+  errc commit(handles only) noexcept { return commit(&only); }
 
   errc set_disabled(std::atomic<void*>& handle, bool disabled) noexcept;
   /// True if the handle's attachment is placed and not queued for removal.
@@ -137,7 +140,9 @@ class registry : private window_observer {
   void window_closes(const site::site& at) noexcept override { jumps_.set_landings(at, true); }
   void window_is_open(const site::site& at) noexcept override { jumps_.set_landings(at, false); }
   errc take_out_queued() noexcept;
-  bool free_retired() noexcept;
+  errc commit(const handles* only) noexcept;
+  void free_dying() noexcept;
+  bool free_in_use(const handles* only) noexcept;
   void reclaim_code() noexcept;
 
   fork_lock commit_lock_;  // held across the grace period: taken first, never inside a handler
@@ -155,6 +160,7 @@ class registry : private window_observer {
   // Removal must not be able to fail, so room in all of these is reserved at registration.
   std::vector<site::attachment*> queue_;  // resting, still linked
   std::vector<site::attachment*> dying_;  // unlinked, waiting for the end of a grace period
+  std::vector<site::attachment*> in_use_;  // after it: calls are still inside
   std::vector<site::site*> touched_;      // scratch of a commit
   site::site* retired_sites_ = nullptr;
   std::size_t attached_ = 0;  // linked or dying
