@@ -43,7 +43,8 @@ std::error_code batch::commit() noexcept {
     // Removals first: a probe that is both removed and added ends registered.
     for (const auto& one : removed_) std::visit([](auto* p) { api::detach(p->state_); }, one);
     gone.reserve(removed_.size());
-    for (const auto& one : removed_) std::visit([&gone](auto* p) { gone.push_back(&p->state_.attachment); }, one);
+    for (const auto& one : removed_)
+      std::visit([&gone](auto* p) { gone.push_back(&p->state_.attachment); }, one);
     all_known = true;
     std::vector<api::wish> wishes;
     wishes.reserve(added_.size());
@@ -61,7 +62,8 @@ std::error_code batch::commit() noexcept {
   }
   removed_.clear();
   added_.clear();
-  const auto committed = all_known ? api::commit_these(gone) : after_commit(control::registry::instance().commit());
+  const auto committed =
+      all_known ? api::commit_these(gone) : after_commit(control::registry::instance().commit());
   return added ? added : api::refuse(committed);  // a refused addition's detail stays
 }
 

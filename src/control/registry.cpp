@@ -141,7 +141,9 @@ bool registry::free_in_use(const handles* only) noexcept {
 
 /// Only when no more than the table's own sites can lead into a slot.
 void registry::reclaim_code() noexcept {
-  if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty() || !in_use_.empty()) return;
+  if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty() ||
+      !in_use_.empty())
+    return;
   try {
     std::unordered_set<const site::slot*> in_use;
     site::sites.for_each([&in_use](const site::site& at) { in_use.insert(at.code); });
@@ -170,8 +172,8 @@ errc registry::commit(const handles* only) noexcept {
     chunk_tables = site::chunks.take_retired();
     landing_tables = site::landings.take_retired();
     page_tables = site::hop_pages.take_retired();
-    if (dying_.empty() && in_use_.empty() && sites == nullptr && tables == nullptr && chunk_tables == nullptr &&
-        landing_tables == nullptr && page_tables == nullptr) {
+    if (dying_.empty() && in_use_.empty() && sites == nullptr && tables == nullptr &&
+        chunk_tables == nullptr && landing_tables == nullptr && page_tables == nullptr) {
       return answer;
     }
   }

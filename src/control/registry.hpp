@@ -61,8 +61,8 @@ class registry : private window_observer {
   /// Lets an attachment rest for good and queues it. Nothing for an empty handle or a queued one.
   void detach(handles which) noexcept;
 
-  /// One grace period for everything queued, by whomever. errc::would_deadlock from inside a handler. What calls are
-  /// still inside of (replacements) is waited for, too: all of it, or that of some handles.
+  /// One grace period for everything queued, by whomever. errc::would_deadlock from inside a handler. What
+  /// calls are still inside of (replacements) is waited for, too: all of it, or that of some handles.
   errc commit() noexcept { return commit(nullptr); }
   errc commit(handles only) noexcept { return commit(&only); }
 
@@ -158,10 +158,10 @@ class registry : private window_observer {
   jump_planner jumps_{functions_, slots_};
   std::vector<site::site*> yielding_;  // they may have their jumps back when others are gone
   // Removal must not be able to fail, so room in all of these is reserved at registration.
-  std::vector<site::attachment*> queue_;  // resting, still linked
-  std::vector<site::attachment*> dying_;  // unlinked, waiting for the end of a grace period
+  std::vector<site::attachment*> queue_;   // resting, still linked
+  std::vector<site::attachment*> dying_;   // unlinked, waiting for the end of a grace period
   std::vector<site::attachment*> in_use_;  // after it: calls are still inside
-  std::vector<site::site*> touched_;      // scratch of a commit
+  std::vector<site::site*> touched_;       // scratch of a commit
   site::site* retired_sites_ = nullptr;
   std::size_t attached_ = 0;  // linked or dying
 };

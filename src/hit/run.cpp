@@ -1,5 +1,7 @@
 #include "hit/run.hpp"
 
+#include "hit/calls.hpp"
+
 namespace libprobe::hit {
 
 namespace {
@@ -7,6 +9,14 @@ namespace {
 void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace
+
+void forget_left_behind() noexcept {
+  site::self.in_handler = 0;
+  site::self.run = nullptr;
+  site::self.jprobe = nullptr;
+  const in_handler unwind_handlers_may_run;
+  abandon_beginnings();
+}
 
 bool run_before(const site::site& at, site::hit& hit) noexcept {
   if (site::self.busy()) {

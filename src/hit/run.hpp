@@ -2,6 +2,7 @@
 // and calls nothing but raw system calls and the user's handlers.
 #pragma once
 
+#include "epoch/epoch.hpp"
 #include "site/site.hpp"
 #include "site/thread.hpp"
 
@@ -27,13 +28,25 @@ class in_handler {
   int errno_;
 };
 
+/// The thread never came back from handlers (siglongjmp, or a guest's end): what their hits had begun is
+/// given back.
+void forget_left_behind() noexcept;
+
+/// The section of a hit.
+class open_hit : public epoch::section {
+ public:
+  explicit open_hit(const registers& regs) noexcept : section{regs.sp()} {
+    if (renewed()) [[unlikely]]
+      forget_left_behind();
+  }
+};
+
 /// All `before` hooks, in order of registration, until one redirects. True: the program goes on at hit.regs,
 /// without the displaced instruction. Inside a section.
 bool run_before(const site::site& at, site::hit& hit) noexcept;
 
 /// All `after` hooks; regs.ip() is where the program goes on. Inside a section.
-void run_after(const site::site& at, registers& regs,
-               arch::vector_use saved = arch::all_saved()) noexcept;
+void run_after(const site::site& at, registers& regs, arch::vector_use saved = arch::all_saved()) noexcept;
 
 /// `fault` hooks, until one says true: the program goes on at regs. Inside a section.
 bool run_fault(const site::site& at, registers& regs, int signo) noexcept;

@@ -40,7 +40,7 @@ void finish_copy(const site::slot& code, registers& regs) noexcept {
 }
 
 outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& context) noexcept {
-  const epoch::section section;
+  const open_hit section{regs};
   if (const site::site* at = site::sites.find(address)) {
     regs.set_ip(address);
     if (at->wants_ordinary() && !site::self.busy()) {

@@ -67,10 +67,10 @@ struct attachment {
   std::atomic<const std::uint64_t*>* counts_of_user = nullptr;  // where the user's object knows the column
   bool disabled = false;
   char kind = 'k';
-  std::atomic<site*> where{nullptr};           // null when it is unlinked: then what `body` was
+  std::atomic<site*> where{nullptr};  // null when it is unlinked: then what `body` was
   std::atomic<std::uintptr_t> body{0};
   std::atomic<void*>* handle = nullptr;  // in the user's object
-  void* owner = nullptr;  // the user's object
+  void* owner = nullptr;                 // the user's object
   /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;

@@ -1,5 +1,5 @@
-// Threads that block for long in a probed call: nobody waits for them, and they go on unharmed whatever was removed
-// meanwhile.
+// Threads that block for long in a probed call: nobody waits for them, and they go on unharmed whatever was
+// removed meanwhile.
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -70,8 +70,10 @@ bool ends_in_time(Removal remove) {
   }};
   for (int i = 0; i < 2000 && !removed; ++i) usleep(5000);
   const bool in_time = removed;
-  if (in_time) committer.join();
-  else committer.detach();
+  if (in_time)
+    committer.join();
+  else
+    committer.detach();
   return in_time;
 }
 
@@ -106,9 +108,8 @@ TEST(BlockedInRead, ARetprobeOnIt) {
   std::atomic<int> returned{0};
   for (const bool again : {false, true}) {
     retprobe p{.at = read_at,
-               .handler = [](retprobe_instance& i, registers&) {
-                 ++*static_cast<std::atomic<int>*>(i.probe().context);
-               },
+               .handler = [](retprobe_instance& i,
+                             registers&) { ++*static_cast<std::atomic<int>*>(i.probe().context); },
                .context = &returned};
     ASSERT_FALSE(register_retprobe(p));
     reader blocked;
@@ -148,7 +149,8 @@ TEST(BlockedInRead, AReplacementOnItHoldsUpItsOwnRemovalAndNoOther) {
   }};
   while (!rows_at_read().empty()) std::this_thread::yield();
   for (int round = 0; round < 20; ++round) {
-    probe other{.at = read_at, .pre_handler = just_count}, more{.at = "libc.so.6:atoi", .pre_handler = just_count};
+    probe other{.at = read_at, .pre_handler = just_count},
+        more{.at = "libc.so.6:atoi", .pre_handler = just_count};
     replacement again{.at = read_at, .entry = reinterpret_cast<void*>(&read_instead)};
     ASSERT_FALSE(register_probe(other));
     ASSERT_FALSE(register_probe(more));
@@ -199,7 +201,8 @@ TEST(BlockedInAReplacement, TheOriginalIsThereToTheEnd) {
 }
 
 TEST(BlockedInRead, EverythingAtOnceOnIt) {
-  probe before{.at = read_at, .pre_handler = just_count}, after{.at = read_at, .post_handler = [](probe&, registers&) {}};
+  probe before{.at = read_at, .pre_handler = just_count},
+      after{.at = read_at, .post_handler = [](probe&, registers&) {}};
   jprobe entry{.at = read_at, .entry = reinterpret_cast<void*>(+[](int, void*, std::size_t) {})};
   retprobe whole{.at = read_at, .handler = [](retprobe_instance&, registers&) {}};
   counter counts{.at = read_at};

@@ -1,5 +1,5 @@
-// Handlers that do everything: allocate, print, load libraries, start threads, call what is probed, register and remove
-// probes, throw, take long, and never return.
+// Handlers that do everything: allocate, print, load libraries, start threads, call what is probed, register
+// and remove probes, throw, take long, and never return.
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -293,7 +293,8 @@ TEST(NeverReturning, AJumpOutOfAHandlerCostsTheHitsUntilItsPlaceOnTheStackIsUsed
       if (now == m && jumps) siglongjmp(here, 1);
     };
     ASSERT_FALSE(all.place());
-    for (int round = 0; round < 100; ++round) {
+    static int round;
+    for (round = 0; round < 100; ++round) {
       if (sigsetjmp(here, 1) == 0) {
         every_kind::call(m);
         FAIL() << "came back";
@@ -312,7 +313,8 @@ TEST(NeverReturning, SignalsThatJumpOutOfHitsLoseNothingForGood) {
   // A program's time-out: whatever it interrupts of ours, hits go on, and commits do not wait for it.
   static sigjmp_buf here;
   static volatile sig_atomic_t may_jump, jumps;
-  may_jump = jumps = 0;
+  may_jump = 0;
+  jumps = 0;
   struct sigaction action {};
   action.sa_handler = [](int) {
     if (may_jump != 0) {
@@ -328,10 +330,11 @@ TEST(NeverReturning, SignalsThatJumpOutOfHitsLoseNothingForGood) {
                return 0;
              }};
   retprobe r{.at = &test::target<9>,
-             .handler = [](retprobe_instance&, registers&) {
-               for (int i = 0; i < 200; ++i) opaque(i);
-             },
-             .maxactive = 64};
+             .handler =
+                 [](retprobe_instance&, registers&) {
+                   for (int i = 0; i < 200; ++i) opaque(i);
+                 },
+             .maxactive = 256};
   ASSERT_FALSE(register_probe(p));
   ASSERT_FALSE(register_probe(slow));
   ASSERT_FALSE(register_retprobe(r));
