@@ -199,6 +199,173 @@ TEST_P(In, IsWaitedForByACommitAndByThatAlone) {
   EXPECT_TRUE(committed);
 }
 
+// ---- what libprobe itself calls, under its locks ----
+constexpr const char* used_by_libprobe[] = {"malloc",
+                                            "calloc",
+                                            "realloc",
+                                            "free",
+                                            "memcpy",
+                                            "memmove",
+                                            "memset",
+                                            "memcmp",
+                                            "memchr",
+                                            "strlen",
+                                            "strcmp",
+                                            "strtol",
+                                            "snprintf",
+                                            "open",
+                                            "close",
+                                            "read",
+                                            "write",
+                                            "pread",
+                                            "pwrite",
+                                            "stat",
+                                            "readlink",
+                                            "realpath",
+                                            "mmap",
+                                            "munmap",
+                                            "mprotect",
+                                            "madvise",
+                                            "process_vm_readv",
+                                            "getpid",
+                                            "syscall",
+                                            "sysconf",
+                                            "nanosleep",
+                                            "sched_yield",
+                                            "pthread_mutex_lock",
+                                            "pthread_mutex_unlock",
+                                            "dl_iterate_phdr",
+                                            "clock_gettime",
+                                            "fnmatch",
+                                            "getauxval"};
+
+/// Changes of every sort, which hit all of those; the handlers run for the program's calls alone.
+void change_probes(int rounds) {
+  for (int round = 0; round < rounds; ++round) {
+    probe by_name{.at = "libc.so.6:atoi", .pre_handler = just_count},
+        here{.at = &subject, .pre_handler = just_count};
+    retprobe r{.at = &neighbour, .handler = [](retprobe_instance&, registers&) {}};
+    batch some;
+    some.add(by_name).add(here).add(r);
+    ASSERT_FALSE(some.commit()) << last_error_detail();
+    EXPECT_EQ(subject(1), 2);
+    EXPECT_EQ(neighbour(1), 3);
+    EXPECT_EQ(hits(here), 1U);
+    EXPECT_FALSE(list_probes().empty());
+    EXPECT_FALSE(list_functions("libc.so.6:atoi").empty());
+    EXPECT_FALSE(disable_probe(here));
+    EXPECT_FALSE(enable_probe(here));
+    unregister_probe(here);
+  }
+}
+/// The program's own use of them.
+void use_them() {
+  const std::unique_ptr<char, void (*)(void*)> some{static_cast<char*>(std::malloc(100)), std::free};
+  std::snprintf(some.get(), 100, "%d", getpid());
+  EXPECT_EQ(std::strtol(some.get(), nullptr, 10), getpid());
+}
+
+TEST(LibprobesOwnCalls, UnderAProbeOfEachKindInTurn) {
+  for (const auto* name : used_by_libprobe) {
+    SCOPED_TRACE(name);
+    const auto at = std::string{"libc.so.6:"} + name;
+    probe p{.at = at.c_str(), .pre_handler = just_count, .post_handler = [](probe&, registers&) {}};
+    retprobe r{.at = at.c_str(), .handler = [](retprobe_instance&, registers&) {}};
+    counter c{.at = at.c_str()};
+    ASSERT_FALSE(register_probe(p)) << last_error_detail();
+    ASSERT_FALSE(register_counter(c)) << last_error_detail();
+    change_probes(1);
+    ASSERT_FALSE(register_retprobe(r)) << last_error_detail();
+    change_probes(1);
+    use_them();
+    unregister_probe(p);
+    change_probes(1);
+  }
+}
+
+TEST(LibprobesOwnCalls, UnderProbesOnAllAtOnceWithHandlersThatCallThem) {
+  std::atomic<bool> begin{false}, end{false};
+  std::atomic<int> done{0};
+  std::vector<std::thread> others;  // made before the probes, and ended after them: libc blocks signals there
+  for (int i = 0; i < 2; ++i) {
+    others.emplace_back([&, i] {
+      while (!begin) sched_yield();
+      for (int round = 0; round < 20; ++round) {
+        use_them();
+        if (i == 0) change_probes(1);
+      }
+      ++done;
+      while (!end) usleep(1000);
+    });
+  }
+  static std::atomic<std::uint64_t> entered, returned;
+  entered = returned = 0;
+  std::vector<std::unique_ptr<probe>> probes;
+  std::vector<std::unique_ptr<retprobe>> retprobes;
+  {
+    batch all;
+    for (const auto* name : used_by_libprobe) {
+      const auto at = std::string{"libc.so.6:"} + name;
+      probes.emplace_back(new probe{.at = at.c_str(), .pre_handler = [](probe&, registers&) {
+                                      ++entered;
+                                      getpid();
+                                      sched_yield();
+                                      return 0;
+                                    }});
+      retprobes.emplace_back(new retprobe{.at = at.c_str(), .handler = [](retprobe_instance&, registers&) {
+                                            std::free(opaque(std::malloc(10)));
+                                            ++returned;
+                                          }});
+      all.add(*probes.back()).add(*retprobes.back());
+    }
+    ASSERT_FALSE(all.commit()) << last_error_detail();
+  }
+  begin = true;
+  for (int round = 0; round < 20; ++round) {
+    change_probes(1);
+    use_them();
+  }
+  while (done < 2) usleep(1000);
+  EXPECT_GT(entered, 60U);
+  EXPECT_GT(returned, 60U);
+  batch gone;
+  for (auto& p : probes) gone.remove(*p);
+  for (auto& r : retprobes) gone.remove(*r);
+  EXPECT_FALSE(gone.commit());
+  end = true;
+  for (auto& t : others) t.join();
+}
+
+TEST(LibprobesOwnCalls, FromHandlersOnThemThatRegisterAndRemove) {
+  // The hit may come inside of libprobe: there no handler runs; in the program it does, and does as it likes.
+  static probe other{.at = &subject, .pre_handler = just_count};
+  static std::atomic<int> refused, registered;
+  refused = registered = 0;
+  std::vector<std::unique_ptr<probe>> probes;
+  for (const auto* name : {"getpid", "malloc", "mmap", "pwrite", "syscall", "open", "read"}) {
+    const auto at = std::string{"libc.so.6:"} + name;
+    probes.emplace_back(new probe{.at = at.c_str(), .pre_handler = [](probe&, registers&) {
+                                    if (register_probe(other)) {
+                                      ++refused;
+                                    } else {
+                                      ++registered;
+                                      unregister_probe(other);
+                                    }
+                                    if (commit_probes() != errc::would_deadlock) abort();
+                                    return 0;
+                                  }});
+    ASSERT_FALSE(register_probe(*probes.back())) << last_error_detail();
+  }
+  for (int i = 0; i < 50; ++i) {
+    getpid();
+    change_probes(1);
+    std::free(opaque(std::malloc(10)));
+  }
+  EXPECT_GE(registered, 50);
+  probes.clear();
+  EXPECT_FALSE(commit_probes());
+}
+
 // ---- exceptions ----
 struct thrown {
   moment from;
