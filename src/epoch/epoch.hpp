@@ -48,7 +48,8 @@ struct token {
 /// Opens a section, which stays at its place in memory. Signal-safe.
 ///
 /// A thread may leave its sections behind (siglongjmp out of a signal handler): those that are overwritten,
-/// or lie where the stack is the caller's at this moment: up to `used_to`, or just below it.
+/// or lie where the stack is the caller's at this moment: up to `used_to`, or just below. 0: it does not
+/// know.
 inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
   mine.record = detail::self != nullptr ? detail::self : detail::claim();
   if (mine.record == nullptr) {
