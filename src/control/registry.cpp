@@ -8,6 +8,7 @@
 #include "control/text_pass.hpp"
 #include "epoch/backoff.hpp"
 #include "epoch/epoch.hpp"
+#include "site/actions.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::control {
@@ -240,7 +241,7 @@ std::vector<entry> registry::list() {
   std::vector<entry> entries;
   site::sites.for_each([&entries](const site::site& at) {
     for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
-      if (a->removed) continue;
+      if (a->removed || a->owner == nullptr) continue;  // a guard is nobody's
       entries.push_back(
           {at.address, a->kind, a->disabled, at.plan.how, at.now == site::text::jump,
            at.jump != nullptr && !at.yields && !at.retreated ? at.jump->shape.how : arch::tactic::breakpoint,

@@ -32,6 +32,7 @@ struct request {
   bool after = false;   // some of its hooks run behind the displaced instruction
   bool no_jump = false;
   site::purpose purpose = site::purpose::any;  // what a detour of its own would do
+  bool (*stand_in)(registers&) = nullptr;      // see site::stand_in; for guards
 };
 
 /// What list_probes() shows, gathered under the lock.
@@ -129,6 +130,8 @@ class registry : private window_observer {
     std::vector<site::site*> yielding;
   };
   errc plan(std::span<request> requests, placement& placed, std::string& detail);
+  errc put_guards(std::span<request> requests, std::string& detail);
+  errc place(std::span<request> requests, std::string& detail);
   void plan_jumps(placement& placed);
   static void set_body(site::site& at) noexcept;
   static void set_only(site::site& at) noexcept;
@@ -140,11 +143,14 @@ class registry : private window_observer {
   void window_closes(const site::site& at) noexcept override { jumps_.set_landings(at, true); }
   void window_is_open(const site::site& at) noexcept override { jumps_.set_landings(at, false); }
   errc take_out_queued() noexcept;
+  void forget_owner(site::attachment& a, int me) noexcept;
   errc commit(const handles* only) noexcept;
   void free_dying() noexcept;
   bool free_in_use(const handles* only) noexcept;
   void reclaim_code() noexcept;
 
+  bool guards_stand_ = false;
+  bool guarded_ = false;   // and no thread has SIGTRAP blocked
   fork_lock commit_lock_;  // held across the grace period: taken first, never inside a handler
   fork_lock lookups_;      // never held together with the others but at fork
   fork_lock lock_;         // held for any change, never while waiting
@@ -152,6 +158,7 @@ class registry : private window_observer {
   struct {
     int commit, lookups, lock, stores;  // who held them before: see fork_lock
     bool text;                          // taken for the fork
+    int thread;                         // that forks
   } fork_{};
   function_text functions_;
   slot_store slots_;

@@ -60,7 +60,7 @@ inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
   // A signal handler may open and close sections between these two lines: it restores what it found, and a
   // stale epoch only makes a grace period wait for this section, too.
   mine.outer = mine.record->since.load(std::memory_order_relaxed);
-  if (mine.outer != 0 && detail::was_left_behind(*mine.record, mine.place(), used_to)) [[unlikely]] {
+  if (mine.outer != 0 && used_to != 0 && detail::was_left_behind(*mine.record, mine.place(), used_to)) [[unlikely]] {
     mine.outer = 0;
     mine.renewed = true;
   }

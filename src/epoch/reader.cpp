@@ -44,7 +44,7 @@ bool was_left_behind(const reader& record, std::uintptr_t place, std::uintptr_t 
   if (where == 0) return false;
   if (where == place || (where > place && where < used_to)) return true;
   constexpr std::uintptr_t just_below = 4096;
-  if (used_to != 0 && where < place && place - where < just_below && !on_alternate_stack(place)) return true;
+  if (where < place && place - where < just_below && !on_alternate_stack(place)) return true;
   std::uint64_t mark = 0;
   return !arch::guarded_load(where, mark) || mark != ~where;
 }

@@ -1,5 +1,6 @@
 #include "hit/run.hpp"
 
+#include "epoch/epoch.hpp"
 #include "hit/calls.hpp"
 
 namespace libprobe::hit {
@@ -99,6 +100,24 @@ void run_after(const site::site& at, registers& regs, arch::vector_use saved) no
   at.for_each_active([&](site::attachment& a) {
     if (a.after != nullptr && a.vectors.within(saved)) a.after(a, regs);
   });
+}
+
+bool run_guard(registers& regs, arch::vector_use saved) {
+  const auto address = regs.ip();
+  bool (*stand_in)(registers&) = nullptr;
+  {
+    const open_hit section{regs};
+    const site::site* at = site::sites.find(address);
+    if (at == nullptr) return false;
+    site::hit hit{regs, nullptr, saved};
+    if (run_before(*at, hit)) return true;
+    stand_in = at->stand_in;
+  }
+  // What it does may lead to a handler of the program's that never comes back.
+  if (!stand_in(regs)) return false;
+  const epoch::section section;
+  if (const site::site* at = site::sites.find(address)) run_after(*at, regs, saved);
+  return true;
 }
 
 bool run_fault(const site::site& at, registers& regs, int signo) noexcept {

@@ -70,8 +70,12 @@ struct attachment {
   std::atomic<site*> where{nullptr};  // null when it is unlinked: then what `body` was
   std::atomic<std::uintptr_t> body{0};
   std::atomic<void*>* handle = nullptr;  // in the user's object
-  void* owner = nullptr;                 // the user's object
-  /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
+  void* owner = nullptr;  // the user's object; null: a guard's, or one that is gone with a thread that did
+                          // not fork along
+  int on_stack_of = 0;    // the thread on whose stack that lies; 0: elsewhere
+  /// Tells the user's object, if there is one, that it is free: nothing here leads to it any more.
+  void (*part)(attachment&) noexcept = nullptr;
+  /// After the grace period: parts, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;
 
@@ -92,7 +96,9 @@ struct site {
       nullptr};  // all that is registered, if that is one attachment with a pre_handler
   std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
   purpose detour_for = purpose::any;    // control only
-  bool after_by_detour = false;         // a detour runs `after` hooks behind the displaced instruction
+  /// A guard's: does what the displaced instruction would have done, or returns false. Outside of a section.
+  bool (*stand_in)(registers&) = nullptr;
+  bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};
   // control only:
   attachment* last = nullptr;

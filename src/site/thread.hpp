@@ -34,6 +34,10 @@ struct thread_state {
   std::uint32_t in_handler;  // depth: a user's handler is running
   std::uint32_t in_control;  // depth: libprobe itself is at work, maybe under its locks
 
+  bool trap_blocked;  // the program believes that this thread has SIGTRAP blocked
+  bool trap_pending;  // and one came in meanwhile:
+  siginfo_t trap_info;
+
   // Of the hit whose handlers are running, for whoever cleans up when one of them never returns:
   followed_call* beginning;      // its function has not begun
   retprobe_instance* taken;      // belongs to no call yet
