@@ -143,6 +143,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   yielding_.reserve(yielding_.size() + placed.yielding.size());
   queue_.reserve(room);
   dying_.reserve(room);
+  in_use_.reserve(room);
   touched_.reserve(room);
   site::sites.reserve(placed.fresh.size());
   return errc::ok;
@@ -258,6 +259,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
   for (auto& r : requests) {
     site::site* at = site::sites.find(r.address);
     r.what->where = at;
+    r.what->handle = r.handle;
     if (at->keeps_x87 && r.what->return_vectors.most() == arch::vector_use::every_file)
       r.what->return_vectors = arch::vector_use{arch::vector_use::everything};
     if (at->detour_for == site::purpose::count) r.what->count_in(at->through->column);
