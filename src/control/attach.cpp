@@ -49,8 +49,10 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
                                               function_text& functions, slot_store& slots,
                                               std::string& detail) {
   if (const auto why = symbols::probeable(address); why != errc::ok) {
-    detail = fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
-                         make_error_code(why).message());
+    detail = why == errc::unsupported_environment
+                 ? fmt::format("{:#x} lies in no module, and /proc/self/maps cannot be read", address)
+                 : fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
+                               make_error_code(why).message());
     return why;
   }
   const auto what = functions.instruction_at(address, detail);
@@ -293,7 +295,11 @@ errc registry::attach(std::span<request> requests, std::string& detail) {
   std::stable_sort(requests.begin(), requests.end(),
                    [](const request& a, const request& b) { return a.address < b.address; });
   std::unique_lock guard{lock_};
-  if (const auto why = prepare_engine(); why != errc::ok) return why;
+  if (const auto why = prepare_engine(); why != errc::ok) {
+    if (why == errc::unsupported_environment)
+      detail = "valgrind runs a translation of the program, which does not follow changes of its text";
+    return why;
+  }
   placement placed;
   errc why = errc::ok;
   try {

@@ -41,8 +41,9 @@ bool take_over(int signo) noexcept {
 }
 
 errc prepare() noexcept {
+  if (arch::is_translated()) return errc::unsupported_environment;
   epoch::prepare();
-  arch::prepare_ordinary();
+  arch::prepare_ordinary(arch::enabled_state_components());
   site::errno_offset = reinterpret_cast<std::uintptr_t>(&errno) - arch::thread_base();
   for (const int signo : site::handled_signals) {
     if (!take_over(signo)) return errc::signal_refused;

@@ -5,7 +5,8 @@
 
 namespace libprobe::control {
 
-/// Idempotent; under the registry's lock. errc::signal_refused if the kernel does not take our handlers.
+/// Idempotent; under the registry's lock. errc::signal_refused if the kernel does not take our
+/// handlers, errc::unsupported_environment under valgrind.
 errc prepare_engine() noexcept;
 
 /// False if the environment says LIBPROBE_NO_JUMPS=1, as it did at the first registration: all probes are
