@@ -60,7 +60,7 @@ bool visit_all_cpus() noexcept {
 
 /// Some ticks of the clock: each interrupts the CPU, and without them its store buffer drains in far less.
 void wait_for_ticks() noexcept {
-  timespec left{0, 50'000'000};
+  timespec left{0, 20'000'000};
   while (nanosleep(&left, &left) != 0) {
   }
 }

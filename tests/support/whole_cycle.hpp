@@ -51,6 +51,7 @@ inline long seen = 0;
 inline flaw plain_probes() {
   using namespace cycle;
   const auto before = bytes_of(text_of(&sum));
+  const auto others = list_probes().size();
   seen = 0;
   long after = 0;
   probe own{.at = &sum,
@@ -79,7 +80,7 @@ inline flaw plain_probes() {
   probe* const all[] = {&own, &inner, &libc};
   unregister_probes(all);
   HOLDS(bytes_of(text_of(&sum)) == before);
-  HOLDS(sum(2, 40) == 42 && hits(own) == 2 && list_probes().empty());
+  HOLDS(sum(2, 40) == 42 && hits(own) == 2 && list_probes().size() == others);
   return nullptr;
 }
 

@@ -308,7 +308,7 @@ TEST(Environments, ASandboxThatTakesMembarrierAway) {
       bool refused = false;
       if (found == nullptr) {
         refused = refuse(one, EPERM);
-        for (int i = 0; i < 5 && found == nullptr && refused; ++i) {
+        for (int i = 0; i < 2 && found == nullptr && refused; ++i) {
           probe p{.at = &test::cycle::other, .pre_handler = do_nothing};
           found = register_probe(p) ? "the registration beside another thread" : test::plain_probes();
           if (found == nullptr) found = test::function_probes();
