@@ -60,7 +60,7 @@ struct attachment {
   std::atomic<bool> removed{false};        // written by control
   arch::vector_use vectors;                // what its hooks may do to the extended state
   arch::vector_use return_vectors;         // and those behind a followed call
-  std::atomic<std::uint32_t> running{0};   // users that a commit waits for, beyond the grace period
+  std::atomic<int> running{0};             // users that a commit waits for, beyond the grace period
   std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column{nullptr, nullptr};  // what `hits` counts in
   bool counts = false;  // that is all it does: no hooks, so that it counts in handlers too
   // control only:
@@ -90,7 +90,9 @@ struct site {
       nullptr};  // all that is registered, if that is one attachment with a pre_handler
   std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
   purpose detour_for = purpose::any;    // control only
-  bool after_by_detour = false;         // a detour runs `after` hooks behind the displaced instruction
+  /// A guard's: does what the displaced instruction would have done, or returns false. Outside of a section.
+  bool (*stand_in)(registers&) = nullptr;
+  bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};
   // control only:
   attachment* last = nullptr;

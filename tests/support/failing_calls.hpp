@@ -51,7 +51,7 @@ class failing_calls {
   };
   /// What the control side may come to ask for. close() is not among them: it does its work even when it
   /// fails.
-  static constexpr std::array<kind, 20> kinds{{
+  static constexpr std::array<kind, 23> kinds{{
       {SYS_open, "open", EMFILE},
       {SYS_openat, "openat", EMFILE},
       {SYS_read, "read", EIO},
@@ -72,6 +72,9 @@ class failing_calls {
       {SYS_rt_sigaction, "rt_sigaction", EINVAL},
       {SYS_process_vm_readv, "process_vm_readv", EPERM},
       {SYS_prlimit64, "prlimit64", EPERM},
+      {SYS_getdents64, "getdents64", EIO},
+      {SYS_prctl, "prctl", EINVAL},
+      {SYS_fcntl, "fcntl", EINVAL},
   }};
 
   enum class which { the_nth, all_of_its_kind, all };

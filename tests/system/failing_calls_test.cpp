@@ -94,7 +94,11 @@ struct workload {
     return commit_probes();
   }
   flaw works() {
-    if (const auto why = put()) return "the registration without a failure";
+    if (const auto why = put()) {
+      static std::string said;
+      said = "without a failure: " + why.message();
+      return said.c_str();
+    }
     if (flaw found = is_in_place()) return found;
     HOLDS(!take());
     HOLDS(list_probes().empty() && functions_work());
@@ -115,7 +119,8 @@ flaw with_a_failure(workload& w, long nth, which how, const std::string& text, t
     failing_calls::disarm();
     HOLDS(in_registration);
     ++seen.refused;
-    HOLDS(list_probes().empty() && address_of(w.own) == nullptr);
+    HOLDS(list_probes().empty());
+    HOLDS(address_of(w.own) == nullptr);
     HOLDS(workload::functions_work() && hits(w.own) == 0);
     // With nothing at all allowed what was written cannot be taken back either.
     HOLDS(how == which::all || workload::text() == text);
