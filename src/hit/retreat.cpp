@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/membarrier.h>
 
+#include "os/signals.hpp"
 #include "site/site.hpp"
 #include "site/text_owner.hpp"
 
@@ -41,19 +42,12 @@ class text_file {
 /// A signal handler in between might fork, or never come back; and the text would have an owner for ever.
 class uninterrupted {
  public:
-  uninterrupted() noexcept {
-    const std::uint64_t all = ~std::uint64_t{0};
-    change(SIG_BLOCK, &all, &before_);
-  }
-  ~uninterrupted() { change(SIG_SETMASK, &before_, nullptr); }
+  uninterrupted() noexcept { os::change_mask(SIG_BLOCK, os::every_signal, &before_); }
+  ~uninterrupted() { os::change_mask(SIG_SETMASK, before_); }
   uninterrupted(const uninterrupted&) = delete;
   uninterrupted& operator=(const uninterrupted&) = delete;
 
  private:
-  static void change(int how, const std::uint64_t* next, std::uint64_t* before) noexcept {
-    arch::system_call(__NR_rt_sigprocmask, how, reinterpret_cast<long>(next), reinterpret_cast<long>(before),
-                      sizeof *next);
-  }
   std::uint64_t before_ = 0;
 };
 

@@ -20,6 +20,7 @@
 extern "C" {
 long failing_calls_do(long number, const long* arguments);
 extern const char failing_calls_done[];
+extern const char __executable_start, etext;
 }
 asm(R"(
         .text
@@ -124,6 +125,9 @@ class failing_calls {
   /// Of each kind, since arm(); and which kind the nth was, -1: there were fewer.
   static inline std::array<long, kinds.size()> kinds_seen{};
   static inline long failed_number = -1;
+  /// Since arm(), for each call in order: a number for the place in the program that it came from, which is
+  /// known by the return addresses on the stack. Words that are none may tell one place for two.
+  static inline std::array<std::uint64_t, 4096> sites{};
   static const char* name_of(long number) {
     for (const auto& one : kinds) {
       if (one.number == number) return one.name;
@@ -136,8 +140,24 @@ class failing_calls {
   static inline long count = 0, failing = 0;
   static inline which mode = which::the_nth;
 
-  static bool fails(long number) {
+  static std::uint64_t site_of(long number, greg_t sp) {
+    auto hash = static_cast<std::uint64_t>(number);
+    const auto first = reinterpret_cast<std::uintptr_t>(&__executable_start);
+    const auto size = reinterpret_cast<std::uintptr_t>(&etext) - first;
+    const auto* word = reinterpret_cast<const std::uintptr_t*>(sp);
+    int found = 0;
+    for (int i = 0; i < 64 && found < 4; ++i) {
+      if (word[i] - first >= size) continue;
+      hash = hash * 1'000'003 + (word[i] - first);
+      ++found;
+    }
+    return hash;
+  }
+
+  static bool fails(long number, greg_t sp) {
     if (!armed) return false;
+    if (static_cast<std::size_t>(count) < sites.size())
+      sites[static_cast<std::size_t>(count)] = site_of(number, sp);
     for (std::size_t i = 0; i < kinds.size(); ++i) kinds_seen[i] += kinds[i].number == number;
     ++count;
     if (failing == 0 || count < failing) return false;
@@ -152,7 +172,7 @@ class failing_calls {
     const long number = info->si_syscall;
     long arguments[] = {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX],
                         registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
-    if (fails(number)) {
+    if (fails(number, registers[REG_RSP])) {
       if (number == SYS_brk) {
         arguments[0] = 0;
         registers[REG_RAX] = failing_calls_do(number, arguments);
