@@ -21,10 +21,11 @@ int nothing(libprobe::probe&, libprobe::registers&) { return 0; }
 
 int main(int argc, char** argv) {
   if (const int wrong = libprobe::test::reported(libprobe::test::whole_cycle())) return wrong;
-  libprobe::probe first{.at = &sum_of, .pre_handler = nothing};
-  libprobe::probe second{.at = &add_to_shared, .pre_handler = nothing};
+  libprobe::probe first{.at = &sum_of, .pre_handler = nothing, .flags = libprobe::test::cycle::how()};
+  libprobe::probe second{.at = &add_to_shared, .pre_handler = nothing, .flags = libprobe::test::cycle::how()};
   libprobe::retprobe third{.at = &sum_of,
-                           .handler = [](libprobe::retprobe_instance&, libprobe::registers&) {}};
+                           .handler = [](libprobe::retprobe_instance&, libprobe::registers&) {},
+                           .flags = libprobe::test::cycle::how()};
   if (libprobe::register_probe(first) || libprobe::register_probe(second) ||
       libprobe::register_retprobe(third))
     return 2;
