@@ -54,8 +54,7 @@ void give_table(std::uint64_t* table) noexcept {
 
 bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::latency_attachment&>(base);
-  if (a.owner != nullptr) api::forget(static_cast<latency*>(a.owner)->state_, a);
-  a.owner = nullptr;
+  a.part(a);
   if (a.active.load(std::memory_order_acquire) != 0)
     return false;  // calls that have not returned; see give()
   give_table(a.table);

@@ -12,7 +12,8 @@ namespace {
 retprobe_attachment& own(site::attachment& a) noexcept { return static_cast<retprobe_attachment&>(a); }
 
 /// Where it is linked in.
-retprobe_instance** append(site::followed_call& call, site::instance_pool& pool, retprobe_instance& instance) noexcept {
+retprobe_instance** append(site::followed_call& call, site::instance_pool& pool,
+                           retprobe_instance& instance) noexcept {
   auto use = pool.return_vectors;
   auto** link = &call.instances;
   for (; *link != nullptr; link = &(*link)->next_in_call_) use.add(site::pool_of(**link).return_vectors);
@@ -47,7 +48,8 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
     instance->probe_ = static_cast<retprobe*>(a.owner);
     instance->return_address_ = reinterpret_cast<void*>(arch::return_address(hit.regs));
     auto** const link = append(*hit.call, pool, *instance);  // the handler may never return
-    if (pool.entry_handler == nullptr || pool.entry_handler(*instance, hit.regs) == 0) return site::step::go_on;
+    if (pool.entry_handler == nullptr || pool.entry_handler(*instance, hit.regs) == 0)
+      return site::step::go_on;
     *link = nullptr;
     pool.give(*instance);
   }

@@ -16,6 +16,7 @@ void registry::before_fork() noexcept {
   fork_.lock = lock_.before_fork();
   fork_.stores = stores_.before_fork();
   // A hit may be writing text at this moment (src/hit/retreat.cpp), for which no lock is taken.
+  fork_.thread = os::thread_id();
   fork_.text = fork_.lock == 0;
   while (fork_.text && !site::text_owner::take()) arch::cpu_relax();
 }
@@ -46,6 +47,19 @@ void registry::settle_copy() noexcept {
   after_fork_in_child();
 }
 
+/// What lies on the stack of a thread that is gone will soon be something else.
+void registry::forget_owner(site::attachment& a, int me) noexcept {
+  static constinit std::atomic<std::uint64_t> nobodys{0};
+  if (a.on_stack_of == 0 || fork_.thread == 0) return;
+  if (a.on_stack_of == fork_.thread) {
+    a.on_stack_of = me;
+  } else if (!a.removed) {
+    a.part(a);
+    a.missed = &nobodys;
+    queue(a);
+  }
+}
+
 /// What they were in the middle of will not be finished.
 void registry::forget_other_threads() noexcept {
   // A commit that was waiting is gone; what it had taken out waits for the next.
@@ -57,10 +71,17 @@ void registry::forget_other_threads() noexcept {
   if (site::self.spare_call != 0) site::calls[site::self.spare_call].owner = me;
   // Replacements run in this thread only.
   const auto stop = [](site::attachment& a) { a.running = 0; };
-  site::sites.for_each([&stop](const site::site& at) {
-    for (auto* a = at.first.load(); a != nullptr; a = a->next.load()) stop(*a);
+  site::sites.for_each([&](const site::site& at) {
+    for (auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
+      stop(*a);
+      forget_owner(*a, me);
+    }
   });
-  for (auto* a : dying_) stop(*a);
+  for (auto* a : dying_) {
+    stop(*a);
+    a->part(*a);  // by whom it was being removed, and in whose memory it lies, may be gone
+  }
+  for (auto* a : queue_) a->part(*a);
   for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) ++run->what->running;
   if (site::self.chosen != nullptr) ++site::self.chosen->running;
 }

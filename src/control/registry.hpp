@@ -140,11 +140,12 @@ class registry : private window_observer {
   void window_closes(const site::site& at) noexcept override { jumps_.set_landings(at, true); }
   void window_is_open(const site::site& at) noexcept override { jumps_.set_landings(at, false); }
   errc take_out_queued() noexcept;
+  void forget_owner(site::attachment& a, int me) noexcept;
   bool free_retired() noexcept;
   void reclaim_code() noexcept;
 
   bool guards_stand_ = false;
-  bool guarded_ = false;  // and no thread has SIGTRAP blocked
+  bool guarded_ = false;   // and no thread has SIGTRAP blocked
   fork_lock commit_lock_;  // held across the grace period: taken first, never inside a handler
   fork_lock lookups_;      // never held together with the others but at fork
   fork_lock lock_;         // held for any change, never while waiting
@@ -152,6 +153,7 @@ class registry : private window_observer {
   struct {
     int commit, lookups, lock, stores;  // who held them before: see fork_lock
     bool text;                          // taken for the fork
+    int thread;                         // that forks
   } fork_{};
   function_text functions_;
   slot_store slots_;

@@ -68,8 +68,12 @@ struct attachment {
   bool disabled = false;
   char kind = 'k';
   std::atomic<site*> where{nullptr};
-  void* owner = nullptr;  // the user's object
-  /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
+  void* owner = nullptr;  // the user's object; null: a guard's, or one that is gone with a thread that did
+                          // not fork along
+  int on_stack_of = 0;    // the thread on whose stack that lies; 0: elsewhere
+  /// Tells the user's object, if there is one, that it is free: nothing here leads to it any more.
+  void (*part)(attachment&) noexcept = nullptr;
+  /// After the grace period: parts, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;
 

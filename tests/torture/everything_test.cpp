@@ -47,8 +47,7 @@ std::atomic<std::uint64_t> wrong{0};
 std::atomic<int> wrong_line{0};
 void expect(bool holds, int line = __builtin_LINE()) {
   if (holds) return;
-  wrong.fetch_add(1, std::memory_order_relaxed);
-  wrong_line = line;
+  if (wrong.fetch_add(1, std::memory_order_relaxed) == 0) wrong_line = line;
 }
 
 long work(long x) {
@@ -132,17 +131,20 @@ void fork_a_child(long round) {
   const pid_t child = fork();
   if (child == 0) {
     alarm(60);
+    wrong = wrong_line = 0;
     probe mine{.at = step, .pre_handler = test::just_count};
     bool good = !register_probe(mine);
     for (long x = 1; x < 100; ++x) work(x);
     good = good && hits(mine) + nmissed(mine) >= 100;
+#ifndef __SANITIZE_THREAD__  // which allows no threads in such a child
     std::thread{[&] { work(round + 1); }}.join();
+#endif
     unregister_probe(mine);
     _exit(!good ? 1 : wrong_line % 255);
   }
   int status = -1;
   expect(child > 0 && waitpid(child, &status, 0) == child);
-  expect(status == 0, status == 0 ? 0 : 100000 + status);
+  expect(status == 0, 100'000 + status);
 }
 
 void let_a_thread_die(long round) {
@@ -184,10 +186,13 @@ TEST(Everything, AtOnce) {
       all.add(load_and_unload);
       all.add(fork_a_child);
       all.add(let_a_thread_die);
-      all.add([](long) {  // to the process: to whichever thread
+#ifndef __SANITIZE_THREAD__  // its run-time library blocks all signals around handlers, and a breakpoint in
+                             // one kills then
+      all.add([](long) {     // to the process: to whichever thread
         kill(getpid(), SIGUSR1);
         std::this_thread::yield();
       });
+#endif
       all.join();
     }
     EXPECT_TRUE(followed_thrower.balanced());
