@@ -52,8 +52,10 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
                                               function_text& functions, slot_store& slots,
                                               std::string& detail) {
   if (const auto why = symbols::probeable(address); why != errc::ok) {
-    detail = fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
-                         make_error_code(why).message());
+    detail = why == errc::unsupported_environment
+                 ? fmt::format("{:#x} lies in no module, and /proc/self/maps cannot be read", address)
+                 : fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
+                               make_error_code(why).message());
     return why;
   }
   const auto what = functions.instruction_at(address, detail);
@@ -370,8 +372,8 @@ errc registry::attach(std::span<request> requests, std::string& detail) {
   bool queued = false;
   {
     const std::lock_guard guard{lock_};
-    why = prepare_engine();
     try {
+      why = prepare_engine(detail);
       if (why == errc::ok && !guarded_) why = put_guards(requests, detail);
     } catch (const std::bad_alloc&) {
       why = errc::out_of_memory;
