@@ -173,6 +173,7 @@ void registry::set_body(site::site& at) noexcept {
 }
 
 void registry::plan_jumps(placement& placed) {
+  jumps_.hops().expect(placed.fresh.size());
   for (std::size_t i = 0; i < placed.fresh.size(); ++i) {
     auto& at = *placed.fresh[i];
     for (std::uintptr_t back = 1; back < nearest; ++back) {

@@ -336,8 +336,56 @@ bool fits(const jump_shape& shape, std::uintptr_t from, std::uintptr_t hop) {
   return true;
 }
 
+using control::jump_reach;
+
+constexpr bool is_user_address(std::uintptr_t address) {
+  return address >= 0x1'0000 && address <= 0x7fff'ffff'0000;
+}
+
+/// The addresses that it names are those that the shape allows, all of them, in order.
+TEST(JumpReach, NamesEachAddressThatTheShapeAllows) {
+  std::mt19937_64 random{3};
+  for (std::size_t round = 0; round < 2000; ++round) {
+    std::array<std::optional<std::uint8_t>, 4> distance;
+    for (auto& byte : distance) byte = random() % 2 == 0 ? exactly(random()) : any;
+    const auto shape = shape_with(distance);
+    const auto from = round % 2 == 0 ? here : std::uintptr_t{0x40'0000};
+    const jump_reach reach{shape, from};
+    // From anywhere, or from near an allowed address, so that bytes carry.
+    auto at = from + static_cast<std::uintptr_t>(static_cast<std::int32_t>(random()));
+    if (const auto near = reach.next(at); near != jump_reach::none && round % 3 != 0)
+      at = near + random() % 0x2'0000 - 0x1'0000;
+    const auto found = reach.next(at);
+    constexpr std::uintptr_t looked_at = 0x4000;
+    for (auto before = at; before != at + looked_at && before != found; ++before)
+      ASSERT_FALSE(is_user_address(before) && fits(shape, from, before)) << round << ' ' << before - from;
+    if (found == jump_reach::none) continue;
+    ASSERT_GE(found, at);
+    ASSERT_TRUE(fits(shape, from, found)) << round;
+    ASSERT_TRUE(reach.allows(found));
+  }
+}
+
+/// Programs that are no PIE lie within reach of address 0, and nothing of libprobe's may lie around it.
+TEST(JumpReach, EndsWithTheAddressSpace) {
+  constexpr std::uintptr_t low = 0x40'0000, high = 0x7fff'ff00'0000;
+  const auto anywhere = shape_with({any, any, any, any});
+  EXPECT_EQ(jump_reach(anywhere, low).next(0), 0x1'0000U);
+  EXPECT_EQ(jump_reach(anywhere, low).next(low + 5 + 0x8000'0000), jump_reach::none);
+  EXPECT_EQ(jump_reach(anywhere, high).next(0), high + 5 - 0x8000'0000);
+  EXPECT_EQ(jump_reach(anywhere, high).next(0x7fff'ffff'0001), jump_reach::none);
+  // A distance below -0x40'0005 leads below 0.
+  const auto below = shape_with({any, any, any, trapping});
+  EXPECT_EQ(jump_reach(below, low).next(0), jump_reach::none);
+  EXPECT_EQ(jump_reach(below, low).next(~std::uintptr_t{0} - 0x1000'0000), jump_reach::none);
+  EXPECT_EQ(jump_reach(below, high).next(0), high + 5 - 0x3400'0000);
+  const auto above = shape_with({any, any, any, exactly(0x7f)});
+  EXPECT_EQ(jump_reach(above, high).next(0), jump_reach::none);
+}
+
 TEST(Hops, LieWhereTheShapeAllows) {
   hop_store hops;
+  hops.expect(500);
   std::mt19937_64 random{2};
   std::vector<std::uintptr_t> placed;
   std::size_t refused = 0;
@@ -364,7 +412,7 @@ TEST(Hops, LieWhereTheShapeAllows) {
   EXPECT_GT(placed.size(), 200U);
   std::sort(placed.begin(), placed.end());
   for (std::size_t i = 1; i < placed.size(); ++i) ASSERT_GE(placed[i] - placed[i - 1], arch::hop_length);
-  EXPECT_LE(hops.bytes(), hop_store::free_bytes + hop_store::bytes_a_hop * (placed.size() + 1));
+  EXPECT_LE(hops.bytes(), hop_store::free_bytes + hop_store::bytes_a_probe * 500);
   hops.drop();
 }
 
@@ -445,19 +493,25 @@ TEST(Hops, AreRefusedOutsideOfTheAddressSpace) {
 TEST(Hops, KeepTheBoundOfMemory) {
   hop_store hops;
   std::size_t placed = 0;
-  for (std::size_t i = 0; i < 60; ++i) {
+  const auto place = [&](std::size_t i, std::size_t bound) {
     const auto shape = shape_with({any, any, exactly(i), exactly(0xe2)});
     const auto hop = hops.place(shape, here, true);
-    const auto bound = hop_store::free_bytes + hop_store::bytes_a_hop * (placed + 1);
     EXPECT_EQ(hop.has_value(), (placed + 1) * 4096 <= bound) << i;
     EXPECT_LE(hops.bytes(), bound);
-    if (!hop) continue;
+    if (!hop) return;
     ++placed;
     hops.lead(*hop, i + 1, here);
-  }
+  };
+  constexpr auto expected = std::size_t{12};
+  hops.expect(expected);
+  for (std::size_t i = 0; i < 30; ++i) place(i, hop_store::free_bytes + hop_store::bytes_a_probe * expected);
+  EXPECT_EQ(placed, 19U);
+  // Those that are there count, and those of the next registration.
+  hops.expect(1);
+  for (std::size_t i = 30; i < 60; ++i) place(i, hop_store::free_bytes + hop_store::bytes_a_probe * (19 + 1));
   EXPECT_EQ(placed, 21U);
   // Known pages still have room.
-  for (std::size_t i = 0; i < placed; ++i)
+  for (std::size_t i = 0; i < 19; ++i)
     EXPECT_TRUE(hops.place(shape_with({any, any, exactly(i), exactly(0xe2)}), here, true));
   hops.drop();
 }
