@@ -24,8 +24,8 @@ struct edit {
   outcome done = outcome::pending;
 };
 
-/// Carries out the edits, which are sorted by address and do not overlap: one read and one write per page
-/// that they touch. Stops at the first refused write if `all_or_nothing`, taking back what it had written; a
+/// Carries out the edits, which are sorted by address and do not overlap: one read and one write for some
+/// pages in a row. Stops at a refused write if `all_or_nothing`, taking back what it had written; a
 /// difference counts as a refusal then, and what could not be taken back stays `written`. Returns whether
 /// every edit was written. Does not synchronise cores. Blocks; not signal-safe.
 ///
