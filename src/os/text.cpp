@@ -44,26 +44,17 @@ class process_memory {
 
   /// Within a page, or a little beyond.
   [[nodiscard]] write_result write(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
-    if (is_refused(to)) return write_result::refused;
-    return write_directly(to, from) ? write_result::done : write_by_protection(to, from);
-  }
-  /// Over any number of pages. False: some of it may have been written.
-  [[nodiscard]] bool write_pages(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
-    for (auto page = to; page < to + from.size(); page += page_size) {
-      if (is_refused(page)) return false;
-    }
-    return write_directly(to, from);
-  }
-
- private:
-  static bool is_refused(std::uintptr_t to) noexcept {
     const auto refuse = write_refusal.load(std::memory_order_relaxed);
-    return refuse != nullptr && refuse(to & ~(page_size - 1));
+    if (refuse != nullptr && refuse(to & ~(page_size - 1))) return write_result::refused;
+    return write_pages(to, from) ? write_result::done : write_by_protection(to, from);
   }
-  [[nodiscard]] bool write_directly(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
+  /// False: some of it may have been written.
+  [[nodiscard]] bool write_pages(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
     return file_ >= 0 && pwrite(file_, from.data(), from.size(), static_cast<off_t>(to)) ==
                              static_cast<ssize_t>(from.size());
   }
+
+ private:
   static write_result write_by_protection(std::uintptr_t to, std::span<const std::uint8_t> from) noexcept {
     const auto mapping = mapping_at(to);
     if (!mapping) return write_result::gone;
@@ -97,9 +88,10 @@ constexpr std::size_t longest_run = 8;
 constexpr std::size_t longest_edit = 256;  // it may run over the run's end by this much
 
 std::size_t same_run(std::span<const edit> edits) noexcept {
+  const std::size_t longest = write_refusal.load(std::memory_order_relaxed) != nullptr ? 1 : longest_run;
   std::size_t count = 1;
   while (count < edits.size() && page_of(edits[count]) - page_of(edits[count - 1]) <= 1 &&
-         page_of(edits[count]) - page_of(edits.front()) < longest_run)
+         page_of(edits[count]) - page_of(edits.front()) < longest)
     ++count;
   return count;
 }

@@ -37,6 +37,7 @@ bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept;
 bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept;
 
 /// For tests: asked before each write of a page; true makes that write fail as if the kernel had refused it.
+/// While there is one, each page is written by itself.
 void set_write_refusal(bool (*refuse)(std::uintptr_t page)) noexcept;
 
 }  // namespace libprobe::os

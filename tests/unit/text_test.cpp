@@ -1,12 +1,15 @@
 // Text writes: all or nothing over pages, refusals at any page, memory that is gone, bytes that are not ours.
 #include "os/text.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <string>
 #include <vector>
 
 #include "os/maps.hpp"
@@ -57,11 +60,11 @@ class Text : public testing::Test {
 };
 
 std::atomic<int> writes{0};
-std::atomic<std::uintptr_t> refused{0};
-bool refuse_page(std::uintptr_t page) { return page == refused; }
+std::atomic<int> refuse_at{0};
+bool refuse_nth(std::uintptr_t) { return ++writes == refuse_at; }
 bool only_count(std::uintptr_t) { return ++writes < 0; }
 
-TEST_F(Text, NoPageIsWrittenTwice) {
+TEST_F(Text, OneWritePerPage) {
   auto edits = everywhere();
   writes = 0;
   set_write_refusal(only_count);
@@ -72,10 +75,11 @@ TEST_F(Text, NoPageIsWrittenTwice) {
 }
 
 TEST_F(Text, ARefusalAtAnyPageLeavesEveryByteAsItWas) {
-  for (std::size_t nth = 0; nth < pages; ++nth) {
+  for (int nth = 1; nth <= static_cast<int>(pages); ++nth) {
     auto edits = everywhere();
-    refused = at(nth * page);
-    set_write_refusal(refuse_page);
+    writes = 0;
+    refuse_at = nth;
+    set_write_refusal(refuse_nth);
     EXPECT_FALSE(write_text(edits, true)) << nth;
     EXPECT_EQ(marked(), 0) << nth;
     EXPECT_EQ(with(edits, edit::outcome::refused), 3) << nth;
@@ -84,8 +88,9 @@ TEST_F(Text, ARefusalAtAnyPageLeavesEveryByteAsItWas) {
 
 TEST_F(Text, WithoutAllOrNothingTheOthersAreWritten) {
   auto edits = everywhere();
-  refused = at(page);
-  set_write_refusal(refuse_page);
+  writes = 0;
+  refuse_at = 2;
+  set_write_refusal(refuse_nth);
   EXPECT_FALSE(write_text(edits, false));
   EXPECT_EQ(with(edits, edit::outcome::refused), 3);
   EXPECT_EQ(marked(), static_cast<std::ptrdiff_t>(edits.size()) - 3);
@@ -115,6 +120,23 @@ TEST_F(Text, MemoryThatIsGoneIsTold) {
   EXPECT_EQ(base_[pages * page - 1], mark[0]);
   ASSERT_EQ(mmap(base_ + 2 * page, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
             base_ + 2 * page);
+}
+
+/// A page in the middle is a file's, shared and opened for reading only: no way to write leads there.
+TEST_F(Text, WhatTheKernelRefusesIsTold) {
+  const int file = memfd_create("text", 0);
+  ASSERT_EQ(ftruncate(file, page), 0);
+  ASSERT_EQ(pwrite(file, std::vector(page, filler[0]).data(), page, 0), static_cast<ssize_t>(page));
+  const int read_only = open(("/proc/self/fd/" + std::to_string(file)).c_str(), O_RDONLY);
+  ASSERT_EQ(mmap(base_ + 2 * page, page, PROT_READ, MAP_SHARED | MAP_FIXED, read_only, 0), base_ + 2 * page);
+  for (const bool all_or_nothing : {true, false}) {
+    auto edits = everywhere();
+    EXPECT_FALSE(write_text(edits, all_or_nothing));
+    EXPECT_EQ(with(edits, edit::outcome::refused), 3);
+    EXPECT_EQ(marked(), all_or_nothing ? 0 : static_cast<std::ptrdiff_t>(edits.size()) - 3);
+  }
+  close(read_only);
+  close(file);
 }
 
 TEST_F(Text, AnEditMayRunOverThePagesEnd) {
