@@ -155,21 +155,30 @@ result<arch::instruction> function_text::instruction_at(std::uintptr_t address, 
   return here;
 }
 
-/// Fields that would be a relative branch's distance, if an instruction ended there: some are none.
+/// Fields that would be a near branch's distance, if an instruction ended there: some are none.
 void function_text::find_landings(function& in) {
-  const auto size = in.bytes.size();
-  in.landings.resize(size + in.behind_size);
-  const auto note = [&](std::size_t target) {  // one before the function is a very large number
-    if (target < in.landings.size()) in.landings[target] = true;
-  };
-  for (std::size_t end = 2; end <= size; ++end) {
-    if (arch::may_be_short_branch(in.bytes[end - 2]))
-      note(end + static_cast<std::size_t>(static_cast<std::int8_t>(in.bytes[end - 1])));
-    if (end < 5) continue;
+  const auto size = in.bytes.size() + in.behind_size;
+  in.landings.resize(size + 1);  // all that leads elsewhere is noted there
+  for (std::size_t end = 5; end <= in.bytes.size(); ++end) {
     std::int32_t distance = 0;
     std::memcpy(&distance, &in.bytes[end - 4], sizeof distance);
-    note(end + static_cast<std::size_t>(distance));
+    in.landings[std::min(size, end + static_cast<std::size_t>(distance))] = 1;
   }
+}
+
+/// Bit n: a branch may lead n bytes behind the offset.
+std::uint32_t function_text::landings_behind(function& in, std::size_t offset, std::size_t length) {
+  if (in.landings.empty()) find_landings(in);
+  std::uint32_t found = 0;
+  for (std::size_t i = 1; i < length && offset + i + 1 < in.landings.size(); ++i)
+    found |= std::uint32_t{in.landings[offset + i]} << i;
+  const auto last = std::min(in.bytes.size(), offset + length + 128);
+  for (auto end = std::max<std::size_t>(2, offset > 127 ? offset - 127 : 0); end <= last; ++end) {
+    const auto behind = end + static_cast<std::size_t>(static_cast<std::int8_t>(in.bytes[end - 1])) - offset;
+    // Few are: one question for both is predicted better than two.
+    if (arch::may_be_short_branch(in.bytes[end - 2]) & (behind - 1 < length - 1)) found |= 1U << behind;
+  }
+  return found;
 }
 
 bool function_text::ground_at(std::uintptr_t address, ground& to) {
@@ -199,10 +208,7 @@ bool function_text::ground_at(std::uintptr_t address, ground& to) {
   }
   to.size = std::min<std::size_t>(to.size, arch::longest_window);
   std::copy_n(bytes.begin(), to.size, to.bytes.begin());
-  if (to.count == 1) return true;
-  if (in.landings.empty()) find_landings(in);
-  for (std::size_t i = 1; i < length && offset + i < in.landings.size(); ++i)
-    to.landings |= std::uint32_t{in.landings[offset + i]} << i;
+  if (to.count > 1) to.landings = landings_behind(in, offset, length);
   return to.count != 0;
 }
 

@@ -50,9 +50,9 @@ class function_text {
     std::array<std::uint8_t, 2 * arch::max_instruction_length> behind;  // what follows the function
     std::size_t behind_size = 0;
     std::vector<bool> boundaries;
-    std::vector<bool> landings;  // where a branch may lead; empty: not looked for yet
-    std::size_t decoded = 0;     // boundaries are known below this offset
-    bool stuck = false;          // no instruction there
+    std::vector<std::uint8_t> landings;  // 1 where a near branch may lead; empty: not looked for yet
+    std::size_t decoded = 0;             // boundaries are known below this offset
+    bool stuck = false;                  // no instruction there
     std::optional<bool> keeps_x87;
     std::uint64_t last_used = 0;
   };
@@ -61,6 +61,7 @@ class function_text {
   result<arch::instruction> lone_instruction_at(std::uintptr_t address, std::string& detail);
   static void decode_up_to(function& in, std::size_t offset);
   static void find_landings(function& in);
+  static std::uint32_t landings_behind(function& in, std::size_t offset, std::size_t length);
   bool read(std::uintptr_t from, std::span<std::uint8_t> to);
   bool read_original(std::uintptr_t from, std::span<std::uint8_t> to);
 

@@ -64,7 +64,9 @@ std::optional<std::uintptr_t> hop_store::place_in(page& in, const jump_reach& wa
   return std::nullopt;
 }
 
-std::optional<std::uintptr_t> hop_store::place_in_known_page(const jump_reach& wanted) noexcept {
+std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape,
+                                               std::uintptr_t address) noexcept {
+  const jump_reach wanted{shape, address};
   // Shapes and addresses come in runs that can share a page.
   if (const auto last = page_from(last_page_); last != pages_.end() && last->start == last_page_) {
     if (const auto found = place_in(*last, wanted)) return found;
@@ -83,7 +85,10 @@ std::optional<std::uintptr_t> hop_store::place_in_known_page(const jump_reach& w
   return std::nullopt;
 }
 
-std::optional<std::uintptr_t> hop_store::place_in_new_page(const jump_reach& wanted) {
+std::optional<std::uintptr_t> hop_store::place_in_new_page(const arch::jump_shape& shape,
+                                                           std::uintptr_t address) {
+  if (bytes() + page_bytes > most_bytes_) return std::nullopt;
+  const jump_reach wanted{shape, address};
   if (!gaps_known_) gaps_ = os::free_for_code();
   gaps_known_ = true;
   int patience = 8;
@@ -125,39 +130,30 @@ bool hop_store::add_page(std::uintptr_t start, std::vector<os::address_range>::i
   return true;
 }
 
-std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape, std::uintptr_t address,
-                                               bool may_grow) {
-  const jump_reach wanted{shape, address};
-  if (auto found = place_in_known_page(wanted)) return found;
-  if (!may_grow || bytes() + page_bytes > most_bytes_) return std::nullopt;
-  return place_in_new_page(wanted);
-}
-
 std::optional<std::uintptr_t> hop_store::known(const arch::jump_shape& shape, std::uintptr_t address,
                                                std::uintptr_t target) const {
-  const auto found = known_.find({address, target});
-  return found != known_.end() && jump_reach{shape, address}.allows(found->second)
-             ? std::optional{found->second}
-             : std::nullopt;
+  const jump_reach wanted{shape, address};
+  const auto [first, last] = known_.equal_range(address);
+  const auto found = std::find_if(
+      first, last, [&](const auto& k) { return k.second.target == target && wanted.allows(k.second.at); });
+  return found != last ? std::optional{found->second.at} : std::nullopt;
 }
 
 bool hop_store::may_know(const arch::jump_shape& shape, std::uintptr_t address) const {
   const jump_reach wanted{shape, address};
-  for (auto k = known_.lower_bound({address, 0}); k != known_.end() && k->first.first == address; ++k) {
-    if (wanted.allows(k->second)) return true;
-  }
-  return false;
+  const auto [first, last] = known_.equal_range(address);
+  return std::any_of(first, last, [&](const auto& k) { return wanted.allows(k.second.at); });
 }
 
-void hop_store::lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t target) {
-  fresh_hop fresh{hop, address, target, {}};
-  arch::write_hop(hop, target, fresh.code);
+void hop_store::lead(std::uintptr_t at, std::uintptr_t address, std::uintptr_t target) {
+  make_room(fresh_);
+  fresh_hop fresh{at, address, &known_.emplace(address, hop{0, target})->second, {}};
+  arch::write_hop(at, target, fresh.code);
   fresh_.push_back(fresh);
-  known_.try_emplace({address, target}, 0);  // so that write() need not allocate
 }
 
-void hop_store::take_back(std::uintptr_t hop) noexcept {
-  page_from(page_of(hop))->mark(hop % page_bytes, false);
+void hop_store::take_back(std::uintptr_t at) noexcept {
+  page_from(page_of(at))->mark(at % page_bytes, false);
 }
 
 errc hop_store::write() {
@@ -176,7 +172,7 @@ errc hop_store::write() {
     drop();
     return errc::text_not_writable;
   }
-  for (const auto& f : fresh_) known_[{f.address, f.target}] = f.at;
+  for (const auto& f : fresh_) f.known->at = f.at;
   fresh_.clear();
   fresh_pages_.clear();
   return errc::ok;
@@ -186,8 +182,8 @@ void hop_store::drop() noexcept {
   gaps_known_ = false;
   for (const auto& f : fresh_) {
     take_back(f.at);
-    const auto known = known_.find({f.address, f.target});
-    if (known != known_.end() && known->second == 0) known_.erase(known);
+    const auto [first, last] = known_.equal_range(f.address);
+    known_.erase(std::find_if(first, last, [&](const auto& k) { return &k.second == f.known; }));
   }
   fresh_.clear();
   for (const auto added : fresh_pages_) {

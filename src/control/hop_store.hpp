@@ -3,10 +3,9 @@
 
 #include <array>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
-#include <utility>
+#include <unordered_map>
 #include <vector>
 
 #include "arch/arch.hpp"
@@ -25,7 +24,8 @@ class hop_store {
   /// a registration that is about to begin. Beyond it no page is added.
   static constexpr std::size_t free_bytes = std::size_t{64} * 1024;
   static constexpr std::size_t bytes_a_probe = 1024;
-  void expect(std::size_t probes) noexcept {
+  void expect(std::size_t probes) {
+    known_.reserve(known_.size() + probes);
     most_bytes_ = free_bytes + bytes_a_probe * (known_.size() + probes);
   }
 
@@ -34,13 +34,15 @@ class hop_store {
   std::optional<std::uintptr_t> known(const arch::jump_shape& shape, std::uintptr_t address,
                                       std::uintptr_t target) const;
   [[nodiscard]] bool may_know(const arch::jump_shape& shape, std::uintptr_t address) const;
-  /// A place for the hop of a jump of that shape at `address`; nothing if there is none, or none without
-  /// another page of memory and `may_grow` is false. Reserved until drop().
-  std::optional<std::uintptr_t> place(const arch::jump_shape& shape, std::uintptr_t address, bool may_grow);
-  /// Where the hop that place() has just found leads to.
-  void lead(std::uintptr_t hop, std::uintptr_t address, std::uintptr_t target);
-  /// Gives back the hop that place() has just found.
-  void take_back(std::uintptr_t hop) noexcept;
+  /// A place for the hop of a jump of that shape at `address`, in a page that there is; nothing if there is
+  /// none. Reserved until drop().
+  std::optional<std::uintptr_t> place(const arch::jump_shape& shape, std::uintptr_t address) noexcept;
+  /// The same in another page of memory, if the bound leaves one.
+  std::optional<std::uintptr_t> place_in_new_page(const arch::jump_shape& shape, std::uintptr_t address);
+  /// Where the hop that has just been placed leads to.
+  void lead(std::uintptr_t at, std::uintptr_t address, std::uintptr_t target);
+  /// Gives back the hop that has just been placed.
+  void take_back(std::uintptr_t at) noexcept;
 
   /// Puts the code of all new hops in place. errc::text_not_writable: none of them is, as after drop(),
   /// which also gives back the pages that were added.
@@ -62,22 +64,24 @@ class hop_store {
     [[nodiscard]] std::size_t next_free(std::size_t from) const noexcept;
     void mark(std::size_t offset, bool taken) noexcept;
   };
+  struct hop {
+    std::uintptr_t at = 0;  // 0: until write()
+    std::uintptr_t target = 0;
+  };
   struct fresh_hop {
-    std::uintptr_t at, address, target;
+    std::uintptr_t at, address;
+    hop* known;
     std::array<std::uint8_t, arch::hop_length> code;
   };
 
   std::vector<page>::iterator page_from(std::uintptr_t start) noexcept;
   std::optional<std::uintptr_t> place_in(page& in, const jump_reach& wanted) noexcept;
-  std::optional<std::uintptr_t> place_in_known_page(const jump_reach& wanted) noexcept;
-  std::optional<std::uintptr_t> place_in_new_page(const jump_reach& wanted);
   bool add_page(std::uintptr_t start, std::vector<os::address_range>::iterator gap);
 
   std::size_t most_bytes_ = free_bytes;
   std::vector<page> pages_;  // in order of address
   std::uintptr_t last_page_ = 0;
-  std::map<std::pair<std::uintptr_t, std::uintptr_t>, std::uintptr_t>
-      known_;  // by address of the jump and target
+  std::unordered_multimap<std::uintptr_t, hop> known_;  // by address of the jump
   std::vector<fresh_hop> fresh_;
   std::vector<std::uintptr_t> fresh_pages_;
   std::vector<os::address_range> gaps_;  // between mappings, as they were when this registration first asked

@@ -146,9 +146,18 @@ void store(const process_memory& memory, std::span<edit> edits, image& from) noe
   }
 }
 
+/// What stands there now. Where no edit expects anything it is memory of our own, which is not gone.
+bool load(const process_memory& memory, std::span<const edit> edits, image& to) noexcept {
+  to.start = edits.front().address;
+  const auto all = to.part(edits);
+  const bool own =
+      std::all_of(edits.begin(), edits.end(), [](const edit& e) { return e.expected == nullptr; });
+  if (own) std::memcpy(all.data(), reinterpret_cast<const void*>(to.start), all.size());
+  return own || memory.read(to.start, all);
+}
+
 void write_run(const process_memory& memory, std::span<edit> edits, image& scratch) noexcept {
-  scratch.start = edits.front().address;
-  if (memory.read(scratch.start, scratch.part(edits))) {
+  if (load(memory, edits, scratch)) {
     if (apply(edits, scratch)) store(memory, edits, scratch);
   } else if (edits.size() == 1) {
     edits.front().done = edit::outcome::gone;

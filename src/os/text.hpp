@@ -18,7 +18,7 @@ struct edit {
     refused,  // the kernel does not let us write
   };
   std::uintptr_t address = 0;
-  const std::uint8_t* expected = nullptr;  // null: whatever stands there
+  const std::uint8_t* expected = nullptr;  // null: whatever stands there, in readable memory that stays
   const std::uint8_t* wanted = nullptr;
   std::uint32_t size = 0;
   outcome done = outcome::pending;

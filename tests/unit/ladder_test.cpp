@@ -383,6 +383,11 @@ TEST(JumpReach, EndsWithTheAddressSpace) {
   EXPECT_EQ(jump_reach(above, high).next(0), jump_reach::none);
 }
 
+std::optional<std::uintptr_t> place(hop_store& hops, const jump_shape& shape, std::uintptr_t address) {
+  const auto found = hops.place(shape, address);
+  return found ? found : hops.place_in_new_page(shape, address);
+}
+
 TEST(Hops, LieWhereTheShapeAllows) {
   hop_store hops;
   hops.expect(500);
@@ -399,7 +404,7 @@ TEST(Hops, LieWhereTheShapeAllows) {
     distance[3] = round % 3 == 0 ? any : round % 3 == 1 ? trapping : exactly(round % 2 == 0 ? 0xf1 : 0xd1);
     const auto shape = shape_with(distance, static_cast<std::uint8_t>(random() % 4));
     const auto from = here + random() % 0x1000;
-    const auto hop = hops.place(shape, from, true);
+    const auto hop = place(hops, shape, from);
     if (!hop) {
       ++refused;
       continue;
@@ -420,7 +425,7 @@ TEST(Hops, LieWhereTheShapeAllows) {
 TEST(Hops, LeadToTheirTarget) {
   hop_store hops;
   const auto shape = shape_with({any, any, trapping, exactly(0xe7)});
-  const auto hop = hops.place(shape, here, true);
+  const auto hop = place(hops, shape, here);
   ASSERT_TRUE(hop);
   const auto target = here + 0x1234'5678'9abc;  // farther than a near jump leads
   hops.lead(*hop, here, target);
@@ -444,11 +449,12 @@ TEST(Hops, ShareAPage) {
   const auto from = (here & ~std::uintptr_t{4095}) - 5;  // so that what the shape allows begins with a page
   const auto shape = shape_with({any, any, exactly(0x55), exactly(0xe2)});
   for (std::size_t i = 0; i < 4096 / arch::hop_length; ++i) {
-    const auto hop = hops.place(shape, from, i == 0);  // only the first may add memory
+    const auto hop =
+        i == 0 ? place(hops, shape, from) : hops.place(shape, from);  // only the first may add memory
     ASSERT_TRUE(hop) << i;
     hops.lead(*hop, i + 1, here);
   }
-  EXPECT_FALSE(hops.place(shape, from, false)) << "it is full";
+  EXPECT_FALSE(hops.place(shape, from)) << "it is full";
   EXPECT_EQ(hops.bytes(), 4096U);
   hops.drop();
   EXPECT_EQ(hops.bytes(), 0U);
@@ -457,7 +463,7 @@ TEST(Hops, ShareAPage) {
 
 TEST(Hops, AddNoPageWhereTheyMustNot) {
   hop_store hops;
-  EXPECT_FALSE(hops.place(shape_with({any, any, exactly(0x55), exactly(0xe2)}), here, false));
+  EXPECT_FALSE(hops.place(shape_with({any, any, exactly(0x55), exactly(0xe2)}), here));
   EXPECT_EQ(hops.bytes(), 0U);
 }
 
@@ -465,27 +471,27 @@ TEST(Hops, AreNotPlacedTwiceAtOnePlace) {
   hop_store hops;
   // Below the program, where nothing lies: above it the kernel may put the heap.
   const auto one_place = shape_with({exactly(1), exactly(2), exactly(3), exactly(0xe4)});
-  const auto hop = hops.place(one_place, here, true);
+  const auto hop = place(hops, one_place, here);
   ASSERT_TRUE(hop);
   EXPECT_EQ(*hop, here + 5 - 0x1bfc'fdff);
-  EXPECT_FALSE(hops.place(one_place, here, true));
+  EXPECT_FALSE(place(hops, one_place, here));
   hops.take_back(*hop);
-  EXPECT_EQ(hops.place(one_place, here, true), hop);
+  EXPECT_EQ(place(hops, one_place, here), hop);
   hops.drop();
 }
 
 TEST(Hops, AreRefusedWhereSomethingIsMapped) {
   hop_store hops;
   // Right behind the jump: this program's own text.
-  EXPECT_FALSE(hops.place(shape_with({exactly(0), exactly(0), exactly(0), exactly(0)}), here, true));
+  EXPECT_FALSE(place(hops, shape_with({exactly(0), exactly(0), exactly(0), exactly(0)}), here));
   EXPECT_EQ(hops.bytes(), 0U);
 }
 
 TEST(Hops, AreRefusedOutsideOfTheAddressSpace) {
   hop_store hops;
-  EXPECT_FALSE(hops.place(shape_with({any, any, any, exactly(0x80)}), 0x40'0000, true));  // below zero
-  EXPECT_FALSE(hops.place(shape_with({any, any, any, exactly(0x7f)}), 0x7fff'fff0'0000, true));
-  EXPECT_TRUE(hops.place(shape_with({any, any, any, exactly(0x10)}), 0x40'0000, true));
+  EXPECT_FALSE(place(hops, shape_with({any, any, any, exactly(0x80)}), 0x40'0000));  // below zero
+  EXPECT_FALSE(place(hops, shape_with({any, any, any, exactly(0x7f)}), 0x7fff'fff0'0000));
+  EXPECT_TRUE(place(hops, shape_with({any, any, any, exactly(0x10)}), 0x40'0000));
   hops.drop();
 }
 
@@ -493,9 +499,9 @@ TEST(Hops, AreRefusedOutsideOfTheAddressSpace) {
 TEST(Hops, KeepTheBoundOfMemory) {
   hop_store hops;
   std::size_t placed = 0;
-  const auto place = [&](std::size_t i, std::size_t bound) {
+  const auto try_one = [&](std::size_t i, std::size_t bound) {
     const auto shape = shape_with({any, any, exactly(i), exactly(0xe2)});
-    const auto hop = hops.place(shape, here, true);
+    const auto hop = place(hops, shape, here);
     EXPECT_EQ(hop.has_value(), (placed + 1) * 4096 <= bound) << i;
     EXPECT_LE(hops.bytes(), bound);
     if (!hop) return;
@@ -504,15 +510,17 @@ TEST(Hops, KeepTheBoundOfMemory) {
   };
   constexpr auto expected = std::size_t{12};
   hops.expect(expected);
-  for (std::size_t i = 0; i < 30; ++i) place(i, hop_store::free_bytes + hop_store::bytes_a_probe * expected);
+  for (std::size_t i = 0; i < 30; ++i)
+    try_one(i, hop_store::free_bytes + hop_store::bytes_a_probe * expected);
   EXPECT_EQ(placed, 19U);
   // Those that are there count, and those of the next registration.
   hops.expect(1);
-  for (std::size_t i = 30; i < 60; ++i) place(i, hop_store::free_bytes + hop_store::bytes_a_probe * (19 + 1));
+  for (std::size_t i = 30; i < 60; ++i)
+    try_one(i, hop_store::free_bytes + hop_store::bytes_a_probe * (19 + 1));
   EXPECT_EQ(placed, 21U);
   // Known pages still have room.
   for (std::size_t i = 0; i < 19; ++i)
-    EXPECT_TRUE(hops.place(shape_with({any, any, exactly(i), exactly(0xe2)}), here, true));
+    EXPECT_TRUE(place(hops, shape_with({any, any, exactly(i), exactly(0xe2)}), here));
   hops.drop();
 }
 
@@ -521,7 +529,7 @@ TEST(Hops, GiveTheirPagesBackUnlessTheyWereWritten) {
   const auto shape = [](std::size_t i) { return shape_with({any, any, exactly(i), exactly(0xe3)}); };
   const auto before = mappings();
   for (std::size_t i = 0; i < 20; i += 2) {  // not adjacent: each is a mapping
-    const auto hop = hops.place(shape(i), here, true);
+    const auto hop = place(hops, shape(i), here);
     ASSERT_TRUE(hop);
     hops.lead(*hop, i + 1, here);
   }
@@ -530,22 +538,22 @@ TEST(Hops, GiveTheirPagesBackUnlessTheyWereWritten) {
   EXPECT_EQ(mappings(), before);
   EXPECT_EQ(hops.bytes(), 0U);
 
-  const auto kept = hops.place(shape(0), here, true);
+  const auto kept = place(hops, shape(0), here);
   ASSERT_TRUE(kept);
   hops.lead(*kept, 1, here);
   ASSERT_EQ(hops.write(), errc::ok);
-  const auto more = hops.place(shape(2), here, true);
+  const auto more = place(hops, shape(2), here);
   ASSERT_TRUE(more);
-  const auto same_page = hops.place(shape(0), here, true);
+  const auto same_page = place(hops, shape(0), here);
   ASSERT_TRUE(same_page);
   hops.lead(*same_page, 2, here);
   hops.drop();
   EXPECT_EQ(mappings(), before + 1);
   EXPECT_EQ(hops.bytes(), 4096U);
   EXPECT_EQ(hops.hops(), 1U);
-  EXPECT_EQ(hops.place(shape(0), here, false), same_page) << "given back";
+  EXPECT_EQ(hops.place(shape(0), here), same_page) << "given back";
   // Found but never led anywhere: write() gives those back, too.
-  ASSERT_TRUE(hops.place(shape(4), here, true));
+  ASSERT_TRUE(place(hops, shape(4), here));
   ASSERT_EQ(hops.write(), errc::ok);
   EXPECT_EQ(hops.bytes(), 4096U);
 }
