@@ -22,7 +22,7 @@ class hop_store {
  public:
   /// Executable memory for hops is bounded: this much, and some for each hop that there is and each probe of
   /// a registration that is about to begin. Beyond it no page is added.
-  static constexpr std::size_t free_bytes = std::size_t{64} * 1024;
+  static constexpr std::size_t free_bytes = std::size_t{1024} * 1024;
   static constexpr std::size_t bytes_a_probe = 1024;
   void expect(std::size_t probes) {
     known_.reserve(known_.size() + probes);

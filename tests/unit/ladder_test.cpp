@@ -498,29 +498,30 @@ TEST(Hops, AreRefusedOutsideOfTheAddressSpace) {
 /// Each shape here needs a page of its own: at some number of hops there is no memory for more.
 TEST(Hops, KeepTheBoundOfMemory) {
   hop_store hops;
-  std::size_t placed = 0;
-  const auto try_one = [&](std::size_t i, std::size_t bound) {
-    const auto shape = shape_with({any, any, exactly(i), exactly(0xe2)});
-    const auto hop = place(hops, shape, here);
-    EXPECT_EQ(hop.has_value(), (placed + 1) * 4096 <= bound) << i;
-    EXPECT_LE(hops.bytes(), bound);
-    if (!hop) return;
-    ++placed;
-    hops.lead(*hop, i + 1, here);
+  const auto shape = [](std::size_t i) {
+    return shape_with({any, any, exactly(i), exactly(0xe2 + i / 256)});
   };
-  constexpr auto expected = std::size_t{12};
-  hops.expect(expected);
-  for (std::size_t i = 0; i < 30; ++i)
-    try_one(i, hop_store::free_bytes + hop_store::bytes_a_probe * expected);
-  EXPECT_EQ(placed, 19U);
+  std::size_t placed = 0, next = 0;
+  const auto place_until = [&](std::size_t end, std::size_t bound) {
+    for (; next < end; ++next) {
+      const auto hop = place(hops, shape(next), here);
+      EXPECT_EQ(hop.has_value(), (placed + 1) * 4096 <= bound) << next;
+      EXPECT_LE(hops.bytes(), bound);
+      if (!hop) continue;
+      ++placed;
+      hops.lead(*hop, next + 1, here);
+    }
+  };
+  constexpr std::size_t free_pages = hop_store::free_bytes / 4096;
+  hops.expect(12);
+  place_until(free_pages + 10, hop_store::free_bytes + hop_store::bytes_a_probe * 12);
+  EXPECT_EQ(placed, free_pages + 3);
   // Those that are there count, and those of the next registration.
   hops.expect(1);
-  for (std::size_t i = 30; i < 60; ++i)
-    try_one(i, hop_store::free_bytes + hop_store::bytes_a_probe * (19 + 1));
-  EXPECT_EQ(placed, 21U);
+  place_until(free_pages + 150, hop_store::free_bytes + hop_store::bytes_a_probe * (free_pages + 3 + 1));
+  EXPECT_EQ(placed, free_pages + (free_pages + 3 + 1) / 4);
   // Known pages still have room.
-  for (std::size_t i = 0; i < 19; ++i)
-    EXPECT_TRUE(place(hops, shape_with({any, any, exactly(i), exactly(0xe2)}), here));
+  for (std::size_t i = 0; i < free_pages; ++i) EXPECT_TRUE(place(hops, shape(i), here));
   hops.drop();
 }
 
