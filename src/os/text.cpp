@@ -10,7 +10,6 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <mutex>
 
 #include "os/maps.hpp"
 
@@ -171,10 +170,7 @@ void write_run(const process_memory& memory, std::span<edit> edits, image& scrat
 }  // namespace
 
 bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept {
-  // Larger than some threads' stacks.
-  static std::mutex one_at_a_time;
-  static image scratch;
-  const std::lock_guard guard{one_at_a_time};
+  static image scratch;  // larger than some threads' stacks
   const process_memory memory;
   bool good = true;
   for (std::size_t at = 0; at < edits.size();) {

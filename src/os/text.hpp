@@ -27,7 +27,8 @@ struct edit {
 /// Carries out the edits, which are sorted by address and do not overlap: one read and one write for some
 /// pages in a row. Stops at a refused write if `all_or_nothing`, taking back what it had written; a
 /// difference counts as a refusal then, and what could not be taken back stays `written`. Returns whether
-/// every edit was written. Does not synchronise cores. Blocks; not signal-safe.
+/// every edit was written. Does not synchronise cores. Blocks; not signal-safe; one thread at a time, which
+/// is the callers' to see to: control calls it under its lock.
 ///
 /// Writes go through /proc/self/mem, so there is no moment at which a page is writable (or not executable),
 /// and an error in place of a fault when it is gone; where the kernel refuses that, by mprotect.
