@@ -148,11 +148,9 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       if (whole.after) whole.purpose = site::purpose::any;
       const bool at_entry =
           whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
-      if (!placed.trial)
-        plan_jump(
-            **made,
-            {{whole.purpose, whole.after, at_entry}, whole.no_jump || whole.step || !jumps_are_wanted()},
-            requests.subspan(last), placed);
+      const wants of{{whole.purpose, whole.after, at_entry},
+                     whole.no_jump || whole.step || !jumps_are_wanted()};
+      if (!placed.trial) plan_jump(**made, of, requests.subspan(last), placed);
       placed.fresh.push_back(std::move(*made));
     }
     i = last;
