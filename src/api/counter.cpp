@@ -39,7 +39,7 @@ void unregister_counter(counter& c) noexcept {
   commit_probes();
 }
 void unregister_counters(std::span<counter* const> counters) noexcept {
-  for (auto* c : counters) unregister_counter_fast(*c);
+  api::detach_all(counters);
   commit_probes();
 }
 std::error_code enable_counter(counter& c) noexcept { return api::set_disabled(c.state_, false); }

@@ -46,7 +46,7 @@ void unregister_jprobe(jprobe& p) noexcept {
   commit_probes();
 }
 void unregister_jprobes(std::span<jprobe* const> probes) noexcept {
-  for (auto* p : probes) unregister_jprobe_fast(*p);
+  api::detach_all(probes);
   commit_probes();
 }
 std::error_code enable_jprobe(jprobe& p) noexcept { return api::set_disabled(p.state_, false); }

@@ -90,7 +90,7 @@ void unregister_latency(latency& l) noexcept {
   commit_probes();
 }
 void unregister_latencies(std::span<latency* const> all) noexcept {
-  for (auto* l : all) unregister_latency_fast(*l);
+  api::detach_all(all);
   commit_probes();
 }
 std::error_code enable_latency(latency& l) noexcept { return api::set_disabled(l.state_, false); }

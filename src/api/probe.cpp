@@ -50,7 +50,7 @@ void unregister_probe(probe& p) noexcept {
   commit_probes();
 }
 void unregister_probes(std::span<probe* const> probes) noexcept {
-  for (auto* p : probes) unregister_probe_fast(*p);
+  api::detach_all(probes);
   commit_probes();
 }
 std::error_code enable_probe(probe& p) noexcept { return api::set_disabled(p.state_, false); }

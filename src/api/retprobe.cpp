@@ -84,7 +84,7 @@ void unregister_retprobe(retprobe& p) noexcept {
   commit_probes();
 }
 void unregister_retprobes(std::span<retprobe* const> probes) noexcept {
-  for (auto* p : probes) unregister_retprobe_fast(*p);
+  api::detach_all(probes);
   commit_probes();
 }
 std::error_code enable_retprobe(retprobe& p) noexcept { return api::set_disabled(p.state_, false); }

@@ -210,6 +210,7 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
 }
 
 bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
+  if (handle.load(std::memory_order_acquire) == nullptr) return false;
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};
