@@ -72,9 +72,11 @@ void registry::detach(handles which) noexcept {
 }
 
 errc registry::take_out_queued() noexcept {
-  std::sort(queue_.begin(), queue_.end(), [](const site::attachment* a, const site::attachment* b) {
+  const auto by_address = [](const site::attachment* a, const site::attachment* b) {
     return a->where.load()->address < b->where.load()->address;
-  });
+  };
+  if (!std::is_sorted(queue_.begin(), queue_.end(), by_address))  // as lists of functions mostly are
+    std::sort(queue_.begin(), queue_.end(), by_address);
   touched_.clear();
   for (const auto* a : queue_) {
     if (touched_.empty() || touched_.back() != a->where) touched_.push_back(a->where);
@@ -88,12 +90,10 @@ errc registry::take_out_queued() noexcept {
     set_only(*at);
   }
 
-  const auto idle = std::partition(touched_.begin(), touched_.end(),
-                                   [](const site::site* at) { return at->now == site::text::original; });
+  const auto idle = std::stable_partition(
+      touched_.begin(), touched_.end(), [](const site::site* at) { return at->now == site::text::original; });
   const auto still_wanted =
       std::stable_partition(idle, touched_.end(), [](const site::site* at) { return wants_breakpoint(*at); });
-  std::sort(still_wanted, touched_.end(),
-            [](const site::site* a, const site::site* b) { return a->address < b->address; });
   const auto answer = restore_text({still_wanted, touched_.end()}, site::text::original, *this);
 
   for (auto* at : touched_) {
@@ -227,6 +227,7 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
 }
 
 bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
+  if (handle.load(std::memory_order_acquire) == nullptr) return false;
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};
