@@ -70,17 +70,22 @@ std::error_code place(std::span<wish> wishes) {
   std::vector<saved_state> before;
   requests.reserve(wishes.size());
   before.reserve(wishes.size());
-  for (auto& w : wishes) {
-    const auto address = [&] {
-      const std::lock_guard no_fork{registry::instance().lookups()};
-      return symbols::resolve(*w.at, detail);
-    }();
-    if (!address) return refuse(address.error(), std::move(detail));
-    auto& request = requests.emplace_back(w.need);
-    request.what = w.what.get();
-    request.handle = &w.state->attachment;
-    request.address = *address;
+  errc unresolved = errc::ok;
+  {
+    const std::lock_guard no_fork{registry::instance().lookups()};
+    for (auto& w : wishes) {
+      const auto address = symbols::resolve(*w.at, detail);
+      if (!address) {
+        unresolved = address.error();
+        break;
+      }
+      auto& request = requests.emplace_back(w.need);
+      request.what = w.what.get();
+      request.handle = &w.state->attachment;
+      request.address = *address;
+    }
   }
+  if (unresolved != errc::ok) return refuse(unresolved, std::move(detail));
   for (std::size_t i = 0; i < wishes.size(); ++i) {
     auto& state = *wishes[i].state;
     before.push_back({state.address.exchange(requests[i].address), state.hits.exchange(0),
@@ -113,7 +118,8 @@ std::error_code place(std::span<wish> wishes) {
 
 void detail::probe_state::release(probe_state& state) noexcept {
   api::detach(state);
-  if (control::registry::instance().commit() == errc::would_deadlock) {
+  std::atomic<void*>* const one[] = {&state.attachment};
+  if (control::registry::instance().commit(one) == errc::would_deadlock) {
     // The handler that destroys it would wait for itself; going on would leave other threads with a dead
     // object.
     std::fputs("libprobe: a probe was destroyed inside a handler while it was registered\n", stderr);

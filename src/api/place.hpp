@@ -1,6 +1,8 @@
 // What the kinds have in common: from user objects to placed attachments, and back.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <libprobe/probe.hpp>
 #include <memory>
 #include <span>
@@ -115,6 +117,41 @@ std::error_code register_all(std::span<Probe* const> probes) noexcept {
 inline void detach(detail::probe_state& state) noexcept {
   std::atomic<void*>* const one[] = {&state.attachment};
   control::registry::instance().detach(one);
+}
+
+/// Some at a time, since each call takes a lock.
+template <class Probe>
+void detach_all(std::span<Probe* const> probes) noexcept {
+  std::array<std::atomic<void*>*, 64> handles;
+  while (!probes.empty()) {
+    const auto some = probes.first(std::min(probes.size(), handles.size()));
+    std::transform(some.begin(), some.end(), handles.begin(), [](Probe* p) { return &p->state_.attachment; });
+    control::registry::instance().detach(std::span{handles}.first(some.size()));
+    probes = probes.subspan(some.size());
+  }
+}
+
+/// One grace period for all that is queued, and the end of the calls that are inside of these.
+errc commit_these(std::span<std::atomic<void*>* const> handles) noexcept;
+
+/// unregister_KINDs().
+template <class Probe>
+void unregister_all(std::span<Probe* const> probes) noexcept {
+  detach_all(probes);
+  if (probes.size() == 1) {
+    std::atomic<void*>* const one[] = {&probes.front()->state_.attachment};
+    refuse(commit_these(one));
+    return;
+  }
+  const site::quiet no_handlers;
+  try {
+    std::vector<std::atomic<void*>*> handles;
+    handles.reserve(probes.size());
+    for (auto* p : probes) handles.push_back(&p->state_.attachment);
+    refuse(commit_these(handles));
+  } catch (const std::bad_alloc&) {
+    refuse(control::registry::instance().commit());
+  }
 }
 
 inline std::error_code set_disabled(detail::probe_state& state, bool disabled) noexcept {

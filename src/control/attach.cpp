@@ -52,8 +52,10 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
                                               function_text& functions, slot_store& slots,
                                               std::string& detail) {
   if (const auto why = symbols::probeable(address); why != errc::ok) {
-    detail = fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
-                         make_error_code(why).message());
+    detail = why == errc::unsupported_environment
+                 ? fmt::format("{:#x} lies in no module, and /proc/self/maps cannot be read", address)
+                 : fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
+                               make_error_code(why).message());
     return why;
   }
   const auto what = functions.instruction_at(address, detail);
@@ -82,6 +84,21 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
   return fresh;
 }
 
+constexpr std::uintptr_t nearest = arch::longest_window;
+
+/// Bit n: a site lies n bytes behind the address.
+std::uint32_t taken_behind(std::uintptr_t address) noexcept {
+  std::uint32_t taken = 0;
+  for (std::uintptr_t i = 1; i < nearest; ++i) {
+    if (site::sites.find(address + i) != nullptr) taken |= 1U << i;
+  }
+  return taken;
+}
+
+bool covers(const site::site& at, std::uintptr_t address) noexcept {
+  return at.jump != nullptr && address > at.address && address < at.address + at.jump->shape.window;
+}
+
 }  // namespace
 
 errc registry::plan(std::span<request> requests, placement& placed, std::string& detail) {
@@ -92,6 +109,8 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       })) {
     return errc::already_registered;
   }
+  functions_.look_again();
+  jumps_.hops().expect(requests.size());
   for (std::size_t i = 0; i < requests.size();) {
     request whole = requests[i];
     auto last = i;
@@ -128,44 +147,27 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       if (!made) return made.error();
       (*made)->stand_in = known != nullptr ? known->stand_in : whole.stand_in;
       (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
-      placed.fresh.push_back(std::move(*made));
       if (whole.after) whole.purpose = site::purpose::any;
       const bool at_entry =
           whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
-      placed.wanted.push_back(
-          {{whole.purpose, whole.after, at_entry}, whole.no_jump || whole.step || !jumps_are_wanted()});
+      const wants of{{whole.purpose, whole.after, at_entry},
+                     whole.no_jump || whole.step || !jumps_are_wanted()};
+      if (!placed.trial) plan_jump(**made, of, requests.subspan(last), placed);
+      placed.fresh.push_back(std::move(*made));
     }
     i = last;
   }
-  plan_jumps(placed);
+  add_old_jumps(placed);
   // Nothing after this may run out of memory.
   const auto room = attached_ + requests.size();
   yielding_.reserve(yielding_.size() + placed.yielding.size());
   queue_.reserve(room);
   dying_.reserve(room);
+  in_use_.reserve(room);
   touched_.reserve(room);
   site::sites.reserve(placed.fresh.size());
   return errc::ok;
 }
-
-namespace {
-
-constexpr std::uintptr_t nearest = arch::longest_window;
-
-/// Bit n: a site lies n bytes behind the address.
-std::uint32_t taken_behind(std::uintptr_t address) noexcept {
-  std::uint32_t taken = 0;
-  for (std::uintptr_t i = 1; i < nearest; ++i) {
-    if (site::sites.find(address + i) != nullptr) taken |= 1U << i;
-  }
-  return taken;
-}
-
-bool covers(const site::site& at, std::uintptr_t address) noexcept {
-  return at.jump != nullptr && address > at.address && address < at.address + at.jump->shape.window;
-}
-
-}  // namespace
 
 /// The displaced instruction and on: behind a jump the copies of all that it covers.
 void registry::set_body(site::site& at) noexcept {
@@ -176,21 +178,24 @@ void registry::set_body(site::site& at) noexcept {
                 std::memory_order_release);
 }
 
-void registry::plan_jumps(placement& placed) {
-  for (std::size_t i = 0; i < placed.fresh.size(); ++i) {
-    auto& at = *placed.fresh[i];
-    for (std::uintptr_t back = 1; back < nearest; ++back) {
-      site::site* before = site::sites.find(at.address - back);
-      if (before != nullptr && !before->yields && covers(*before, at.address))
-        placed.yielding.push_back(before);
-    }
-    if (placed.wanted[i].no_jump) continue;
-    auto taken = taken_behind(at.address);
-    for (auto n = i + 1; n < placed.fresh.size() && placed.fresh[n]->address < at.address + nearest; ++n)
-      taken |= 1U << (placed.fresh[n]->address - at.address);
-    jumps_.plan(at, taken, placed.wanted[i]);
+void registry::plan_jump(site::site& at, const wants& of, std::span<const request> behind,
+                         placement& placed) {
+  for (std::uintptr_t back = 1; back < nearest; ++back) {
+    site::site* before = site::sites.find(at.address - back);
+    if (before != nullptr && !before->yields && covers(*before, at.address))
+      placed.yielding.push_back(before);
   }
-  // Those that are planned anew, too: their jumps may change.
+  if (of.no_jump) return;
+  auto taken = taken_behind(at.address);
+  for (const auto& r : behind) {
+    if (r.address >= at.address + nearest) break;
+    taken |= 1U << (r.address - at.address);
+  }
+  jumps_.plan(at, taken, of);
+}
+
+/// Those that are planned anew, too: their jumps may change.
+void registry::add_old_jumps(placement& placed) {
   for (const auto& made : placed.fresh) {
     site::site* old = site::sites.find(made->address);
     if (old != nullptr && old->jump != nullptr) placed.yielding.push_back(old);
@@ -258,6 +263,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
   for (auto& r : requests) {
     site::site* at = site::sites.find(r.address);
     r.what->where = at;
+    r.what->handle = r.handle;
     if (at->keeps_x87 && r.what->return_vectors.most() == arch::vector_use::every_file)
       r.what->return_vectors = arch::vector_use{arch::vector_use::everything};
     if (at->detour_for == site::purpose::count) r.what->count_in(at->through->column);
@@ -309,9 +315,9 @@ bool unblock_trap() {
 /// Before the first probe, and only when that can be placed: so a refused one leaves no guards behind.
 errc registry::put_guards(std::span<request> requests, std::string& detail) {
   placement trial;
+  trial.trial = true;
   auto why = plan(requests, trial, detail);
   slots_.drop();
-  jumps_.hops().drop();
   if (why != errc::ok) return why;
   if (!unblock_trap()) return errc::trap_blocked;
   if (!guards_stand_) {
@@ -368,8 +374,8 @@ errc registry::attach(std::span<request> requests, std::string& detail) {
   bool queued = false;
   {
     const std::lock_guard guard{lock_};
-    why = prepare_engine();
     try {
+      why = prepare_engine(detail);
       if (why == errc::ok && !guarded_) why = put_guards(requests, detail);
     } catch (const std::bad_alloc&) {
       why = errc::out_of_memory;

@@ -61,24 +61,28 @@ void registry::queue(site::attachment& a) noexcept {
   queue_.push_back(&a);  // room was reserved at registration
 }
 
-void registry::detach(std::span<std::atomic<void*>* const> handles) noexcept {
+void registry::detach(handles which) noexcept {
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};
-  for (auto* handle : handles) {
+  for (auto* handle : which) {
     auto* a = get(*handle);
     if (a != nullptr && !a->removed) queue(*a);
   }
 }
 
 errc registry::take_out_queued() noexcept {
-  std::sort(queue_.begin(), queue_.end(), [](const site::attachment* a, const site::attachment* b) {
+  const auto by_address = [](const site::attachment* a, const site::attachment* b) {
     return a->where.load()->address < b->where.load()->address;
-  });
+  };
+  if (!std::is_sorted(queue_.begin(), queue_.end(), by_address))  // as lists of functions mostly are
+    std::sort(queue_.begin(), queue_.end(), by_address);
   touched_.clear();
   for (const auto* a : queue_) {
     if (touched_.empty() || touched_.back() != a->where) touched_.push_back(a->where);
   }
+  for (auto* a : queue_) a->body = a->where.load()->body.load(std::memory_order_relaxed);
+  for (auto* a : queue_) a->where.store(nullptr, std::memory_order_release);
   dying_.insert(dying_.end(), queue_.begin(), queue_.end());
   queue_.clear();
   for (auto* at : touched_) {
@@ -86,12 +90,10 @@ errc registry::take_out_queued() noexcept {
     set_only(*at);
   }
 
-  const auto idle = std::partition(touched_.begin(), touched_.end(),
-                                   [](const site::site* at) { return at->now == site::text::original; });
+  const auto idle = std::stable_partition(
+      touched_.begin(), touched_.end(), [](const site::site* at) { return at->now == site::text::original; });
   const auto still_wanted =
       std::stable_partition(idle, touched_.end(), [](const site::site* at) { return wants_breakpoint(*at); });
-  std::sort(still_wanted, touched_.end(),
-            [](const site::site* a, const site::site* b) { return a->address < b->address; });
   const auto answer = restore_text({still_wanted, touched_.end()}, site::text::original, *this);
 
   for (auto* at : touched_) {
@@ -120,19 +122,29 @@ void registry::return_to_jumps() noexcept {
   });
 }
 
-/// False: a replacement is still running somewhere.
-bool registry::free_retired() noexcept {
-  const auto before = dying_.size();
-  std::erase_if(dying_, [](site::attachment* a) { return a->release(*a); });
-  attached_ -= before - dying_.size();
-  return std::none_of(dying_.begin(), dying_.end(), [](const site::attachment* a) {
-    return a->running.load(std::memory_order_relaxed) != 0;
+/// A grace period has passed.
+void registry::free_dying() noexcept {
+  in_use_.insert(in_use_.end(), dying_.begin(), dying_.end());
+  dying_.clear();
+  free_in_use(nullptr);
+}
+
+/// False: a replacement is still running somewhere, one of those asked for.
+bool registry::free_in_use(const handles* only) noexcept {
+  const auto before = in_use_.size();
+  std::erase_if(in_use_, [](site::attachment* a) { return a->release(*a); });
+  attached_ -= before - in_use_.size();
+  return std::none_of(in_use_.begin(), in_use_.end(), [only](const site::attachment* a) {
+    return a->running.load(std::memory_order_relaxed) > 0 &&
+           (only == nullptr || std::find(only->begin(), only->end(), a->handle) != only->end());
   });
 }
 
 /// Only when no more than the table's own sites can lead into a slot.
 void registry::reclaim_code() noexcept {
-  if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty()) return;
+  if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty() ||
+      !in_use_.empty())
+    return;
   try {
     std::unordered_set<const site::slot*> in_use;
     site::sites.for_each([&in_use](const site::site& at) { in_use.insert(at.code); });
@@ -142,11 +154,11 @@ void registry::reclaim_code() noexcept {
   }
 }
 
-errc registry::commit() noexcept {
+errc registry::commit(const handles* only) noexcept {
   if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   const site::quiet no_handlers;
   settle();
-  const std::lock_guard one_at_a_time{commit_lock_};
+  std::unique_lock one_at_a_time{commit_lock_};
   errc answer = errc::ok;
   site::site* sites = nullptr;
   site::table<site::site>::storage* tables = nullptr;
@@ -161,8 +173,8 @@ errc registry::commit() noexcept {
     chunk_tables = site::chunks.take_retired();
     landing_tables = site::landings.take_retired();
     page_tables = site::hop_pages.take_retired();
-    if (dying_.empty() && sites == nullptr && tables == nullptr && chunk_tables == nullptr &&
-        landing_tables == nullptr && page_tables == nullptr) {
+    if (dying_.empty() && in_use_.empty() && sites == nullptr && tables == nullptr &&
+        chunk_tables == nullptr && landing_tables == nullptr && page_tables == nullptr) {
       return answer;
     }
   }
@@ -172,11 +184,16 @@ errc registry::commit() noexcept {
   site::table<site::chunk>::drop(chunk_tables);
   site::table<site::landing>::drop(landing_tables);
   site::table<const char>::drop(page_tables);
+  {
+    const std::lock_guard guard{lock_};
+    free_dying();
+    reclaim_code();
+  }
+  // A replacement may run for hours: that holds up who removes it, and no other commit.
+  one_at_a_time.unlock();
   for (epoch::backoff patience;; patience.wait()) {
     const std::lock_guard guard{lock_};
-    if (!free_retired()) continue;
-    reclaim_code();
-    return answer;
+    if (free_in_use(only)) return answer;
   }
 }
 
@@ -210,6 +227,7 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
 }
 
 bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
+  if (handle.load(std::memory_order_acquire) == nullptr) return false;
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};
