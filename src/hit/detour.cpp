@@ -108,8 +108,10 @@ int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, s
   const hit::open_hit section{*regs};
   const site::site* at = from.at.load(std::memory_order_acquire);
   const auto body = (at != nullptr ? at->body : from.body).load(std::memory_order_relaxed);
-  regs->set_ip(body);
-  if (at == nullptr) return 1;
+  if (at == nullptr) {
+    regs->set_ip(body);  // not before: unwinders find the instruction pointer there
+    return 1;
+  }
   site::hit hit{*regs, nullptr, arch::vector_use::of(saved_bits), true};
   const bool redirected = hit::run_before(*at, hit);
   if (hit.call != nullptr && !redirected && hit.replacement == nullptr && regs->sp() == hit.call->sp &&
@@ -135,8 +137,10 @@ int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, 
     const hit::open_hit section{*regs};
     const site::site* at = from.at.load(std::memory_order_acquire);
     const auto body = (at != nullptr ? at->body : from.body).load(std::memory_order_relaxed);
-    regs->set_ip(body);
-    if (at == nullptr) return 1;
+    if (at == nullptr) {
+      regs->set_ip(body);
+      return 1;
+    }
     site::hit hit{*regs, nullptr, arch::vector_use::of(saved_bits), true};
     const bool redirected = hit::run_before(*at, hit);
     const bool alone = hit.call == nullptr && !redirected;
