@@ -84,6 +84,10 @@ TEST(BlockedInRead, ProbesOnEachOfItsInstructions) {
   // The copied system call among them: the thread sleeps in a slot.
   const auto instructions = test::whole_function{dlsym(RTLD_DEFAULT, "read")}.instructions;
   ASSERT_GT(instructions.size(), 5U);
+  {
+    probe first{.at = &getpid, .pre_handler = just_count};
+    ASSERT_FALSE(register_probe(first));
+  }  // guards stay
   const auto text = test::bytes_at(instructions.front(), 64);
   for (const bool post : {false, true}) {
     std::vector<std::unique_ptr<probe>> probes;
