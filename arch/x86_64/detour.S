@@ -134,6 +134,12 @@ libprobe_save_vectors:
 // Where unwinders find the probed address, before it is in the frame: **(rsp + offset). DW_CFA_val_expression.
 #define ADDRESS_IS_AT(offset) .cfi_escape 0x16, 16, 5, 0x77, ((offset) & 0x7f) | 0x80, (offset) >> 7, 0x06, 0x06
 
+.macro detour_cfi_live          // nothing lies there any more, or below what a signal leaves alone
+        .irp    name, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+        .cfi_same_value %\name
+        .endr
+.endm
+
 // popf is several times slower. ecx: the flags
 .macro arithmetic_flags
         movl    %ecx, %eax
@@ -316,6 +322,7 @@ libprobe_load_vectors:
         leaq    REGISTERS(%rsp), %rsp
         .cfi_def_cfa_offset CALLED
         ADDRESS_IS_AT(8)
+        detour_cfi_live
         ret
         detour_cfi
 2:      leaq    \handler(%rip), %r14
@@ -350,20 +357,18 @@ libprobe_load_vectors:
         movq    RSP_(%rsp), %rsp
         .cfi_def_cfa %rsp, NEXT_RETURN
         .cfi_offset %rip, -NEXT_RETURN
-        .cfi_same_value %rbx
-        .cfi_same_value %rbp
-        .cfi_same_value %r12
-        .cfi_same_value %r13
-        .cfi_same_value %r14
-        .cfi_same_value %r15
+        detour_cfi_live
         ret     $RED_ZONE
         detour_cfi
-6:      pushq   $USER_SS
+6:      movq    %rbx, %rsp
+        pushq   $USER_SS
         pushq   RSP_(%rbx)
         pushq   RFLAGS_(%rbx)
         pushq   $USER_CS
         pushq   RIP_(%rbx)
         restore_integers %rbx
+        .cfi_def_cfa %rsp, FRAME + 5*8
+        detour_cfi_live
         iretq
         .cfi_endproc
 

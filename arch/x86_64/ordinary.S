@@ -32,12 +32,14 @@
         movq    %rbx, %rdi
         call    \handler
         restore_vectors %rsp
+        movq    %rbx, %rsp
         pushq   $USER_SS
         pushq   RSP_(%rbx)
         pushq   RFLAGS_(%rbx)
         pushq   $USER_CS
         pushq   RIP_(%rbx)
         restore_integers %rbx
+        .cfi_def_cfa %rsp, FRAME + 8 + 5*8
         iretq
         .cfi_endproc
         .size \name, .-\name
