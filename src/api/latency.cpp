@@ -57,8 +57,7 @@ bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::latency_attachment&>(base);
   if (a.owner != nullptr) api::forget(static_cast<latency*>(a.owner)->state_, a);
   a.owner = nullptr;
-  if (a.active.load(std::memory_order_acquire) != 0)
-    return false;  // calls that have not returned; see give()
+  if (a.in_use.any()) return false;  // calls that have not returned; see give()
   give_table(a.table);
   delete &a;
   return true;

@@ -34,6 +34,7 @@ struct outcall_run {
 struct thread_state {
   std::uintptr_t follow;     // where a detour that follows is about to go; see followed_call::interrupted
   std::uint32_t spare_call;  // number of a record that is this thread's, and free; 0: none
+  std::uint32_t next_claim;  // where to look for an instance that is free; see claims
   std::uint32_t in_handler;  // depth: a user's handler is running
   std::uint32_t in_control;  // depth: libprobe itself is at work, maybe under its locks
 
