@@ -141,9 +141,9 @@ void hijack_return(std::uintptr_t sp, std::size_t number) noexcept;
 /// A function that has returned already (its result overridden) goes to the slot all the same. Signal-safe.
 void return_to_slot(registers& regs, std::size_t number) noexcept;
 
-/// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code) and a copy of
-/// `stack_bytes` bytes of the argument area, so far as they are there. Comes back at its return, or at
-/// return_early(). True: it returned.
+/// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code; null: the vector
+/// registers are as they shall be) and a copy of `stack_bytes` bytes of the argument area, so far as they are
+/// there. Comes back at its return, or at return_early().
 struct outcall {
   void* frame = nullptr;    // for return_early()
   void* vectors = nullptr;  // null: the result does not matter; else room for the extended state
@@ -152,6 +152,8 @@ struct outcall {
 void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes,
                    outcall& call);
 [[noreturn]] void return_early(outcall& call) noexcept;
+/// The vector registers that arguments come in are the program's again, as a detour saved them.
+void reload_vectors(const registers& regs, vector_use saved) noexcept;
 /// As call_function(), and then regs and vectors are as if the function had just returned to its caller: the
 /// registers in `result` are the function's, all others as they were.
 void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes,

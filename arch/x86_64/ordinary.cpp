@@ -23,6 +23,7 @@ struct live_result {
 };
 live_result libprobe_call_live(const void* entry, const libprobe::registers* regs, std::size_t stack_words);
 void libprobe_keep_result(libprobe::registers* regs, unsigned result);
+void libprobe_reload_vectors(const libprobe::registers* regs, int halves);
 
 // Read by the entry code. A mask of 0: the CPU has no XSAVE, and FXSAVE does.
 [[gnu::visibility("hidden")]] std::uint32_t libprobe_vector_mask = 0;
@@ -136,6 +137,10 @@ void call_function(const void* entry, const registers& regs, const void* vectors
                    outcall& call) {
   const auto area = regs.rsp + sizeof(std::uint64_t);
   libprobe_call(entry, &regs, vectors, readable(area, stack_bytes & ~std::size_t{7}), &call);
+}
+
+void reload_vectors(const registers& regs, vector_use saved) noexcept {
+  if (regs.xmm_ != nullptr) libprobe_reload_vectors(&regs, saved.most() == vector_use::low_halves ? 1 : 0);
 }
 
 void return_early(outcall& call) noexcept { libprobe_return_early(call.frame); }

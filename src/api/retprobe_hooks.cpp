@@ -27,7 +27,7 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
   // The call comes first: entry_handler runs only where the end of the call will be told, too.
   if (hit.call == nullptr) {
     hit.call = hit::begin_call(hit.regs, used);
-    if (hit.vectors != nullptr) site::self.run->call = hit.call;
+    if (hit.ordinary) site::self.run->call = hit.call;
   }
   if (hit.call == nullptr) return site::step::missed;
   auto* instance = pool.take();
@@ -51,7 +51,7 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
     pool.give(*instance);
   }
   if (hit.call->instances == nullptr) {
-    if (hit.vectors != nullptr) site::self.run->call = nullptr;
+    if (hit.ordinary) site::self.run->call = nullptr;
     hit::end_call(*std::exchange(hit.call, nullptr));
   }
   return instance != nullptr ? site::step::go_on : site::step::missed;

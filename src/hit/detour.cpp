@@ -65,11 +65,12 @@ inline int run_only(const site::site& at, site::attachment& a, registers& regs,
 }
 
 /// Handlers that can be left by an exception, at a function's entry.
-[[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors, arch::vector_use saved) {
+[[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors,
+                                   arch::vector_use saved) {
   open_run run;
   const site::site* at = from.at.load(std::memory_order_acquire);
   if (at == nullptr) return 0;
-  site::hit hit{regs, vectors, saved, true};
+  site::hit hit{regs, vectors, saved, true, true};
   const int moved = run_hit(*at, hit);
   run->call = nullptr;
   run->replacement = nullptr;

@@ -13,7 +13,7 @@ void libprobe_on_entry(registers* regs, void* vectors) {
   const site::site* at = site::sites.find(address);
   // Changed since the trap: whatever stands there now runs, and traps again if it must.
   if (at == nullptr || !at->wants_ordinary()) return;
-  site::hit hit{*regs, vectors};
+  site::hit hit{*regs, vectors, arch::all_saved(), false, true};
   const bool redirected = hit::run_before(*at, hit);
   hit::run_call(*at, hit, redirected);
   run->call = nullptr;

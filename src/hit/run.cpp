@@ -26,6 +26,7 @@ bool run_before(const site::site& at, site::hit& hit) noexcept {
     if (a.before == nullptr) return;
     hit.regs.set_ip(at.address);
     const auto want = a.before(a, hit);
+    hit.first = false;
     redirected = want == site::step::redirected;
     if (want == site::step::missed) {
       a.hits.add(-1);

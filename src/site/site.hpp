@@ -26,9 +26,11 @@ struct attachment;
 /// One hit, while its handlers run.
 struct hit {
   registers& regs;
-  void* vectors = nullptr;  // the whole extended state, saved in ordinary context; else null
+  void* vectors = nullptr;  // the extended state, where it was saved whole in ordinary context; else null
   arch::vector_use saved = arch::all_saved();
-  bool by_detour = false;             // not by a trap
+  bool by_detour = false;  // not by a trap
+  bool ordinary = false;   // in ordinary context, with a run that is written down: see ordinary_run
+  bool first = true;       // no hook has run: vector registers that are not saved whole are the program's
   followed_call* call = nullptr;      // set by the first retprobe that wants to see the return
   attachment* replacement = nullptr;  // runs in the function's place
 };
