@@ -167,6 +167,13 @@ vector_use vectors_used_by(std::uintptr_t function) noexcept;
 /// so.
 bool keeps_x87(std::span<const std::uint8_t> function) noexcept;
 
+/// For the code that calls a site::direct_call: how far from the thread's base it finds the thread's state,
+/// and where the current epoch is.
+struct direct_words {
+  std::int64_t reader, row, busy, runs;
+  const void* epoch;
+};
+
 /// True in the code between a detour and the handlers.
 bool in_detour_code(std::uintptr_t ip) noexcept;
 
@@ -183,6 +190,8 @@ bool can_resume(const ucontext_t& context) noexcept;
 }  // namespace libprobe::arch
 
 extern "C" {
+/// Set before the first direct call.
+extern libprobe::arch::direct_words libprobe_direct_words __attribute__((visibility("hidden")));
 /// The signal handlers as the kernel calls them, in entry.S. The first resumes by hand when
 /// libprobe_on_trap() returns non-zero, else by sigreturn.
 void libprobe_trap_entry(int, siginfo_t*, void*);

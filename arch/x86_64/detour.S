@@ -197,8 +197,8 @@ libprobe_run_saving:
         movq    $0, XSTATE_IN_USE_(%rbx)
         low_halves store_xmm
 4:      movl    %r12d, %eax
-        andl    $(ORDINARY | 0xff), %eax
-        cmpl    $(ORDINARY | EVERY_FILE), %eax
+        andl    $(ORDINARY | ARITHMETIC | 0xff), %eax
+        cmpl    $(ORDINARY | ARITHMETIC | EVERY_FILE), %eax
         jne     9f
         x87_words %r13d                 // whatever such a handler calls, libm's fesetround() for one
 9:      xorl    %edx, %edx
@@ -206,8 +206,8 @@ libprobe_run_saving:
         call    *%r14
         movl    %eax, %ecx
         movl    %r12d, %eax
-        andl    $(ORDINARY | 0xff), %eax
-        cmpl    $(ORDINARY | EVERY_FILE), %eax
+        andl    $(ORDINARY | ARITHMETIC | 0xff), %eax
+        cmpl    $(ORDINARY | ARITHMETIC | EVERY_FILE), %eax
         jne     9f
         x87_words %edx
         cmpl    %r13d, %edx

@@ -9,6 +9,7 @@
 #include "arch/arch.hpp"
 #include "control/registry.hpp"
 #include "epoch/epoch.hpp"
+#include "site/direct_call.hpp"
 #include "site/previous.hpp"
 #include "site/thread.hpp"
 
@@ -43,6 +44,7 @@ bool take_over(int signo) noexcept {
 errc prepare() noexcept {
   epoch::prepare();
   arch::prepare_ordinary();
+  site::prepare_direct_calls();
   site::errno_offset = reinterpret_cast<std::uintptr_t>(&errno) - arch::thread_base();
   for (const int signo : site::handled_signals) {
     if (!take_over(signo)) return errc::signal_refused;

@@ -45,6 +45,10 @@ void registry::set_only(site::site& at) noexcept {
   auto* const first = at.first.load(std::memory_order_relaxed);
   const bool alone = first != nullptr && first == at.last && first->pre_handler != nullptr;
   at.only.store(alone ? first : nullptr, std::memory_order_release);
+  if (at.through == nullptr) return;
+  const bool direct = at.detour_for == site::purpose::replace && epoch::barriers_are_asymmetric() &&
+                      first != nullptr && first == at.last && !first->resting.load(std::memory_order_relaxed);
+  at.through->direct.store(direct ? first->direct : nullptr, std::memory_order_release);
 }
 
 registry& registry::instance() noexcept {
@@ -57,6 +61,7 @@ registry& registry::instance() noexcept {
 void registry::queue(site::attachment& a) noexcept {
   a.removed = true;
   a.resting.store(true, std::memory_order_relaxed);
+  set_only(*a.where);
   queue_.push_back(&a);  // room was reserved at registration
 }
 
@@ -123,9 +128,8 @@ bool registry::free_retired() noexcept {
   const auto before = dying_.size();
   std::erase_if(dying_, [](site::attachment* a) { return a->release(*a); });
   attached_ -= before - dying_.size();
-  return std::none_of(dying_.begin(), dying_.end(), [](const site::attachment* a) {
-    return a->running.load(std::memory_order_relaxed) != 0;
-  });
+  return std::none_of(dying_.begin(), dying_.end(),
+                      [](const site::attachment* a) { return a->is_running(); });
 }
 
 /// Only when no more than the table's own sites can lead into a slot.
@@ -199,6 +203,7 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
   }
   if (answer == errc::ok) {
     a->resting.store(disabled, std::memory_order_release);
+    set_only(*at);
   } else {
     a->disabled = !disabled;  // refused: all stays as it was
   }

@@ -101,6 +101,11 @@ void synchronize() noexcept;
 /// In a forked child: only the calling thread is left.
 void after_fork_in_child() noexcept;
 
+/// True if sections may be opened without a barrier of their own; after prepare().
+inline bool barriers_are_asymmetric() noexcept {
+  return !detail::readers_pay.load(std::memory_order_relaxed);
+}
+
 /// How many grace periods there have been, and how many records are in use: for tests and benchmarks.
 std::uint64_t grace_periods() noexcept;
 std::size_t records_in_use() noexcept;

@@ -68,8 +68,9 @@ reader* claim() noexcept {
     if (mine != nullptr && mine != self) mine->owner.store(0, std::memory_order_release);
     return self;
   }
-  self = mine;
   row_of_thread = mine == nullptr ? 0 : (static_cast<std::size_t>(mine - records) + 1) * row_bytes;
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // who has a record has a row
+  self = mine;
   return mine;
 }
 

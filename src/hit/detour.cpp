@@ -142,12 +142,11 @@ int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, 
     chosen = hit.replacement;
   }
   // It may take long, and is counted as running.
-  site::outcall_run run{chosen, {}, site::self.replacement};
+  site::replacement_run run{chosen, site::self.replacement};
   site::self.replacement = &run;
   chosen->replace_live(*chosen, *regs);
   site::self.replacement = run.outer;
-  chosen->running.fetch_sub(
-      1, std::memory_order_release);  // pairs with the acquire load of the commit that waits
+  hit::end_replacement(*chosen);
   return 0;
 }
 

@@ -22,12 +22,11 @@ void libprobe_on_entry(registers* regs, void* vectors) {
 
 void libprobe_on_replacement(registers* regs, void* vectors) {
   auto& what = *reinterpret_cast<site::attachment*>(regs->ip());
-  site::outcall_run run{&what, {}, site::self.replacement};
+  site::replacement_run run{&what, site::self.replacement};
   site::self.replacement = &run;
   what.replace(what, *regs, vectors);
   site::self.replacement = run.outer;
-  what.running.fetch_sub(1,
-                         std::memory_order_release);  // pairs with the acquire load of the commit that waits
+  hit::end_replacement(what);
 }
 
 void libprobe_on_return(registers* regs, std::size_t number, void* /*vectors*/, std::uint32_t /*saved*/) {

@@ -61,7 +61,7 @@ void run_branch(const site::site& at, site::hit& hit) noexcept {
 void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   auto& regs = hit.regs;
   if (redirected) {
-    if (hit.replacement != nullptr) hit.replacement->running.fetch_sub(1, std::memory_order_release);
+    if (hit.replacement != nullptr) end_replacement(*hit.replacement);
   } else if (hit.replacement != nullptr) {
     arch::divert_to_replacement(regs, reinterpret_cast<std::uintptr_t>(hit.replacement));
   } else if (const bool after = at.wants_after(); after && arch::is_branch(at.plan)) {

@@ -32,8 +32,7 @@ class in_handler {
 bool run_before(const site::site& at, site::hit& hit) noexcept;
 
 /// All `after` hooks; regs.ip() is where the program goes on. Inside a section.
-void run_after(const site::site& at, registers& regs,
-               arch::vector_use saved = arch::all_saved()) noexcept;
+void run_after(const site::site& at, registers& regs, arch::vector_use saved = arch::all_saved()) noexcept;
 
 /// `fault` hooks, until one says true: the program goes on at regs. Inside a section.
 bool run_fault(const site::site& at, registers& regs, int signo) noexcept;
@@ -41,6 +40,12 @@ bool run_fault(const site::site& at, registers& regs, int signo) noexcept;
 /// After run_before(), `redirected` its answer: the function at this site begins, in whatever way the hooks
 /// asked for. Uses the site's code slot. Inside a section.
 void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept;
+
+/// A replacement that was counted as begun is over, or will not begin. Its attachment may be gone then.
+inline void end_replacement(site::attachment& a) noexcept {
+  std::atomic_thread_fence(std::memory_order_release);  // pairs with is_running()
+  a.ended.add(1);
+}
 
 /// True if the hooks asked for more than the displaced instruction.
 inline bool wants_call(const site::hit& hit) noexcept {

@@ -16,7 +16,7 @@ namespace {
 void abandon_run() noexcept {
   auto& run = *site::self.run;
   if (run.call != nullptr) abandon_call(*run.call);
-  if (run.replacement != nullptr) run.replacement->running.fetch_sub(1, std::memory_order_release);
+  if (run.replacement != nullptr) end_replacement(*run.replacement);
   abandon_instances(run.instances);
   site::self.run = run.outer;
   site::self.jprobe = nullptr;
@@ -81,7 +81,7 @@ _Unwind_Reason_Code libprobe_replacement_personality(int, _Unwind_Action actions
   if (hit::is_cleanup(actions)) {
     auto& run = *site::self.replacement;
     site::self.replacement = run.outer;
-    run.what->running.fetch_sub(1, std::memory_order_release);
+    hit::end_replacement(*run.what);
   }
   return _URC_CONTINUE_UNWIND;
 }

@@ -62,7 +62,8 @@ struct attachment {
   std::atomic<bool> removed{false};        // written by control
   arch::vector_use vectors;                // what its hooks may do to the extended state
   arch::vector_use return_vectors;         // and those behind a followed call
-  std::atomic<std::uint32_t> running{0};   // users that a commit waits for, beyond the grace period
+  counter begun, ended;  // of a replacement: its calls, for which a commit waits beyond the grace period
+  const direct_call* direct = nullptr;  // of one that can be called so
   std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column{nullptr, nullptr};  // what `hits` counts in
   bool counts = false;  // that is all it does: no hooks, so that it counts in handlers too
   // control only:
@@ -74,6 +75,13 @@ struct attachment {
   /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;
+
+  /// When no more calls can begin.
+  [[nodiscard]] bool is_running() const noexcept {
+    const auto over = ended.total();
+    std::atomic_thread_fence(std::memory_order_acquire);  // pairs with hit::end_replacement() and its like
+    return begun.total() != over;
+  }
 
   /// Before anything was counted: counts in another column, which it shares with the code of a detour.
   void count_in(std::uint64_t* other) noexcept {

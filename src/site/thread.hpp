@@ -24,11 +24,17 @@ struct ordinary_run {
   ordinary_run* outer = nullptr;
 };
 
-/// A jprobe's entry, or a replacement's, while it runs.
+/// A jprobe's entry, while it runs.
 struct outcall_run {
   attachment* what = nullptr;
   arch::outcall call;
   outcall_run* outer = nullptr;
+};
+
+/// A replacement's. Made by arch's code, too: see direct_call.
+struct replacement_run {
+  attachment* what = nullptr;
+  replacement_run* outer = nullptr;
 };
 
 struct thread_state {
@@ -47,7 +53,7 @@ struct thread_state {
   followed_call* abandoned;     // unwound just now: the unwinder may still read their return addresses
   ordinary_run* run;
   outcall_run* jprobe;
-  outcall_run* replacement;
+  replacement_run* replacement;
 
   /// A hit now runs no handler.
   [[nodiscard]] bool busy() const noexcept { return in_handler != 0 || in_control != 0; }
