@@ -7,6 +7,7 @@
 #include "detour_frame.h"
 #include "frame.h"
 #include "return_slots.h"
+#include "vectors.h"
 
 #define CALLED (RED_ZONE + 16)      /* the program's stack pointer, seen from ours as we are called */
 #define REGISTERS 192               /* struct registers; then two words for MXCSR */
@@ -15,73 +16,19 @@
 #define ABOUT_ (REGISTERS + 8)
 #define FRAME (REGISTERS + CALLED)
 #define NEXT_RETURN (RED_ZONE + 8)  /* where a return with RED_ZONE bytes to drop takes its address from */
-#define VECTOR_ROOM 1024            /* registers 0-15, 64 bytes each */
-#define HIGH_ROOM 1088              /* registers 16-31, and the masks */
 #define ABOUT_ADDRESS 0             /* in a site::detour: the probed address */
 #define ABOUT_VECTORS 8             /* and what its handlers may do to the extended state: a vector_use */
 #define ARITHMETIC 0x100            /* bits of a vector_use */
 #define ORDINARY 0x200
-#define LOW_HALVES 1
-#define LOW_FILE 2
-#define EVERY_FILE 3
-#define EVERYTHING 4
 #define UNUSUAL_FLAGS 0x44500       /* DF, NT and AC; TF, so that a program that steps itself does not step us */
 
         .hidden libprobe_on_detour, libprobe_on_detour_after, libprobe_on_detour_follow, libprobe_on_detour_replace
         .hidden libprobe_on_return
-        .hidden libprobe_vector_width   // 0: xmm, 1: ymm, 2: zmm
 
         .text
         .globl libprobe_detour_code
         .hidden libprobe_detour_code
 libprobe_detour_code:
-
-.macro low_halves op
-        .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-        \op     \n
-        .endr
-.endm
-.macro high_file op
-        .irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-        \op     \n
-        .endr
-.endm
-.macro masks op
-        .irp n, 0, 1, 2, 3, 4, 5, 6, 7
-        \op     \n
-        .endr
-.endm
-// rax: the room for registers 0-15
-.macro store_xmm n
-        movaps  %xmm\n, 64*\n(%rax)
-.endm
-.macro load_xmm n
-        movaps  64*\n(%rax), %xmm\n
-.endm
-.macro store_ymm n
-        vmovaps %ymm\n, 64*\n(%rax)
-.endm
-.macro load_ymm n
-        vmovaps 64*\n(%rax), %ymm\n
-.endm
-.macro store_zmm n
-        vmovaps %zmm\n, 64*\n(%rax)
-.endm
-.macro load_zmm n
-        vmovaps 64*\n(%rax), %zmm\n
-.endm
-.macro store_high n
-        vmovaps %zmm\n, 64*(\n-16)(%rax)
-.endm
-.macro load_high n
-        vmovaps 64*(\n-16)(%rax), %zmm\n
-.endm
-.macro store_mask n
-        kmovq   %k\n, 1024+8*\n(%rax)
-.endm
-.macro load_mask n
-        kmovq   1024+8*\n(%rax), %k\n
-.endm
 
 // void libprobe_save_vectors(registers* regs): for a handler that asks for them where none were saved, since nothing
 // that ran until now can have touched them. rdi: the frame. Clobbers rax and rcx.

@@ -1,6 +1,7 @@
 // Calls of a replacement from a detour with nothing of ours in between: see src/site/direct_call.hpp.
 
 #include "detour_frame.h"
+#include "vectors.h"
 
 #define READER 0                /* libprobe_direct_words: from the thread's base, the pointer to its epoch record, */
 #define ROW 8                   /* where its row begins, */
@@ -15,12 +16,23 @@
 #define WHAT 32
 #define RESULT 40
 #define KEEPS 44
+#define LEVEL 48
 
         .hidden libprobe_direct_words, libprobe_detour_replace
 
         .macro thread_word which, to
         movq    libprobe_direct_words+\which(%rip), \to
         movq    %fs:(\to), \to
+        .endm
+
+// rcx: the direct_call
+        .macro keep_result op
+        .irp    n, 0, 1
+        testl   $(4 << \n), RESULT(%rcx)        // result_registers::first_vector, second_vector
+        jz      1f
+        \op     \n
+1:
+        .endr
         .endm
 
 // From rbp down. The last two are a replacement_run.
@@ -134,8 +146,10 @@ libprobe_detour_direct:
         pushq   %r8
         pushq   %r9
         pushq   %r10
-        movq    ENTRY(%r11), %r11
-        andq    $-16, %rsp
+        andq    $-64, %rsp
+        cmpl    $0, LEVEL(%r11)
+        jne     10f
+3:      movq    ENTRY(%r11), %r11
         call    *%r11
         end_run
         movq    CALL(%rbp), %rcx
@@ -153,6 +167,9 @@ libprobe_detour_direct:
         jmp     9f
 6:      lock
         incq    (%rcx)
+9:      movq    CALL(%rbp), %rcx
+        cmpl    $0, LEVEL(%rcx)
+        jne     14f
 9:      movq    KEPT+32(%rbp), %rsi
         movq    KEPT+24(%rbp), %rdi
         movq    KEPT+16(%rbp), %r8
@@ -170,6 +187,49 @@ libprobe_detour_direct:
         .cfi_same_value %rbp
         ret
         .cfi_restore_state
+
+        // As much as the replacement may touch, at the stack pointer: registers 16-31 and the masks, then 0-15.
+10:     subq    $(HIGH_ROOM + VECTOR_ROOM), %rsp
+        leaq    HIGH_ROOM(%rsp), %rax
+        cmpl    $LOW_FILE, LEVEL(%r11)
+        jb      12f
+        cmpl    $1, libprobe_vector_width(%rip)
+        jb      12f
+        ja      11f
+        low_halves store_ymm
+        jmp     13f
+11:     low_halves store_zmm
+        cmpl    $EVERY_FILE, LEVEL(%r11)
+        jb      13f
+        movq    %rsp, %rax
+        high_file store_high
+        masks   store_mask
+        jmp     13f
+12:     low_halves store_xmm
+13:     movq    RAX(%rbp), %rax
+        jmp     3b
+
+        // The result's registers are to stay.
+14:     leaq    HIGH_ROOM(%rsp), %rax
+        cmpl    $LOW_FILE, LEVEL(%rcx)
+        jb      16f
+        cmpl    $1, libprobe_vector_width(%rip)
+        jb      16f
+        ja      15f
+        keep_result store_ymm
+        low_halves load_ymm
+        jmp     9b
+15:     keep_result store_zmm
+        low_halves load_zmm
+        cmpl    $EVERY_FILE, LEVEL(%rcx)
+        jb      9b
+        movq    %rsp, %rax
+        high_file load_high
+        masks   load_mask
+        jmp     9b
+16:     keep_result store_xmm
+        low_halves load_xmm
+        jmp     9b
 
         // Everything else, with the registers as they were.
 7:      movq    $0, (%rcx)

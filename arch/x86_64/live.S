@@ -1,8 +1,7 @@
 // Calls on behalf of the program, from a detour, where the vector registers are still the program's own.
 
 #include "frame.h"
-
-        .hidden libprobe_vector_width   // 0: xmm, 1: ymm, 2: zmm
+#include "vectors.h"
 
         .text
 
@@ -97,7 +96,7 @@ libprobe_reload_vectors:
         jb      1f
         ja      2f
         .irp    n, 0, 1, 2, 3, 4, 5, 6, 7
-        vmovaps 64*\n(%rax), %ymm\n
+        load_ymm \n
         .endr
         ret
 1:
@@ -107,7 +106,7 @@ libprobe_reload_vectors:
         ret
 2:
         .irp    n, 0, 1, 2, 3, 4, 5, 6, 7
-        vmovaps 64*\n(%rax), %zmm\n
+        load_zmm \n
         .endr
         ret
         .cfi_endproc

@@ -25,10 +25,10 @@ void begin_count(site::counter& counter, std::atomic<std::uint64_t>& by_others,
   if (column != nullptr) counter.move_to(column.get());
 }
 
-/// By its own detour, if nothing has to be saved for that: see direct_call.S.
+/// By its own detour: see direct_call.S.
 void allow_direct_call(api::replacement_attachment& a, bool keeps) {
   const bool counted = a.column != nullptr && a.column_of_begun != nullptr && a.column_of_ended != nullptr;
-  if (!counted || a.stack_bytes != 0 || a.vectors.most() != arch::vector_use::nothing) return;
+  if (!counted || a.stack_bytes != 0 || a.vectors.most() > arch::vector_use::every_file) return;
   a.call.entry = a.entry;
   a.call.hits = a.column.get();
   a.call.begun = a.column_of_begun.get();
@@ -36,6 +36,7 @@ void allow_direct_call(api::replacement_attachment& a, bool keeps) {
   a.call.what = &a;
   a.call.result = static_cast<std::uint32_t>(a.result);
   a.call.keeps = keeps ? 1 : 0;
+  a.call.level = a.vectors.most();
   a.direct = &a.call;
 }
 

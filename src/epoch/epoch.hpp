@@ -28,6 +28,7 @@ extern constinit std::atomic<std::uint64_t> unrecorded;  // sections of threads 
 extern constinit std::atomic<bool> readers_pay;          // no asymmetric barrier: full barriers on entry
 extern __thread reader* self __attribute__((tls_model("initial-exec")));
 reader* claim() noexcept;
+int thread_number_unrecorded() noexcept;
 }  // namespace detail
 
 /// What leave() needs to know from enter().
@@ -81,7 +82,10 @@ class section {
 };
 
 /// The number of the calling thread, inside a section: without a system call where the thread has a record.
-int thread_number() noexcept;
+inline int thread_number() noexcept {
+  return detail::self != nullptr ? detail::self->owner.load(std::memory_order_relaxed)
+                                 : detail::thread_number_unrecorded();
+}
 
 /// Of a table with a row for each thread: where the calling thread's own begins; 0: it has none, since it was
 /// never in a section, or there are too many threads. The first row is nobody's.

@@ -61,6 +61,8 @@ reader* find_record(int thread) noexcept {
 
 }  // namespace
 
+int thread_number_unrecorded() noexcept { return os::thread_id(); }
+
 reader* claim() noexcept {
   reader* mine = find_record(os::thread_id());
   // A signal handler that came in between may have claimed one already: keep the first.
@@ -85,10 +87,6 @@ std::size_t most_rows() noexcept { return detail::record_count + 1; }
 std::size_t rows() noexcept {
   const auto used = detail::records_used.load(std::memory_order_acquire) + 1;
   return used < most_rows() ? used : most_rows();
-}
-
-int thread_number() noexcept {
-  return detail::self != nullptr ? detail::self->owner.load(std::memory_order_relaxed) : os::thread_id();
 }
 
 }  // namespace libprobe::epoch

@@ -147,8 +147,8 @@ void drop_of_ended_threads() noexcept {
 }
 
 site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noexcept {
-  drop_abandoned(regs.sp());
-  drop_stale(&site::self.calls, regs.sp(), used, false);
+  if (site::self.abandoned != nullptr) drop_abandoned(regs.sp());
+  if (site::self.calls != nullptr) drop_stale(&site::self.calls, regs.sp(), used, false);
   // One is kept, so that calls that follow each other change nothing that threads share.
   auto number = std::exchange(site::self.spare_call, 0);
   if (number == 0) number = take_number();
@@ -171,11 +171,15 @@ site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noex
 
 retprobe_instance* end_call(site::followed_call& call) noexcept {
   site::self.follow = call.interrupted;
-  drop_abandoned(call.sp);
+  if (site::self.abandoned != nullptr) drop_abandoned(call.sp);
   auto* instances = call.instances;
   call.instances = nullptr;
   if (site::self.calls == &call || call.owner.load(std::memory_order_relaxed) == epoch::thread_number()) {
-    unlink(call);
+    if (site::self.calls == &call) {
+      site::self.calls = call.outer;
+    } else {
+      unlink(call);
+    }
     free_call(call);
   } else {
     call.over.store(true,

@@ -11,19 +11,20 @@ namespace libprobe::site {
 
 struct attachment;
 
-/// What arch's code for it needs to know: of a replacement that takes no argument on the stack, and touches
-/// no vector register that its callers may have something in. Part of its attachment.
+/// What arch's code for it needs to know: of a replacement that takes no argument on the stack, and leaves
+/// the x87 alone. Part of its attachment.
 struct direct_call {
   const void* entry = nullptr;
   std::uint64_t *hits = nullptr, *begun = nullptr, *ended = nullptr;  // columns: see counter
   attachment* what = nullptr;
   std::uint32_t result = 0;  // a result_registers
   std::uint32_t keeps = 1;   // 0: callers keep nothing in registers that a call may clobber
+  std::uint32_t level = 0;   // of the vector registers that have to be kept, a vector_use::level
 };
 static_assert(offsetof(direct_call, entry) == 0 && offsetof(direct_call, hits) == 8 &&
               offsetof(direct_call, begun) == 16 && offsetof(direct_call, ended) == 24 &&
               offsetof(direct_call, what) == 32 && offsetof(direct_call, result) == 40 &&
-              offsetof(direct_call, keeps) == 44);
+              offsetof(direct_call, keeps) == 44 && offsetof(direct_call, level) == 48);
 
 /// Where that code finds the thread's state. Before the first one.
 inline void prepare_direct_calls() noexcept {
