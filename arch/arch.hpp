@@ -17,13 +17,14 @@
 #include "os/result.hpp"
 
 // From the port's folder:
-#include "displaced.hpp"    // struct displaced, struct slot_layout, slot_unit: a site's plan and its code
-#include "instruction.hpp"  // struct instruction, decode(), max_instruction_length
-#include "jump.hpp"         // enum tactic, struct jump_shape, jump_shapes(), write_jump()
-#include "linkage.hpp"      // linkage stubs, relocations, the signal-return stub
-#include "machine.hpp"      // breakpoint, system_call(), cpu_relax()
-#include "return_slots.h"   // RETURN_CHUNKS
-#include "vectors.hpp"      // struct vector_use: what a handler may do to the extended state
+#include "displaced.hpp"     // struct displaced, struct slot_layout, slot_unit: a site's plan and its code
+#include "instruction.hpp"   // struct instruction, decode(), max_instruction_length
+#include "jump.hpp"          // enum tactic, struct jump_shape, jump_shapes(), write_jump()
+#include "linkage.hpp"       // linkage stubs, relocations, the signal-return stub
+#include "machine.hpp"       // breakpoint, system_call(), cpu_relax()
+#include "return_slots.h"    // RETURN_CHUNKS
+#include "system_calls.hpp"  // system_calls_in(), system_call_at(), answer_system_call()
+#include "vectors.hpp"       // struct vector_use: what a handler may do to the extended state
 
 namespace libprobe::arch {
 
@@ -183,6 +184,9 @@ void prepare_ordinary() noexcept;
 /// As call_in_place(), where the vector registers are still the program's own; but the function has not been
 /// left.
 void call_live(const void* entry, registers& regs, std::size_t stack_bytes, result_registers result);
+
+/// Calls handler(a, b, c). An exception that leaves it ends the process, as one that leaves a detour.
+std::uint64_t call_confined(const void* handler, void* a, void* b, int c);
 
 /// True if resuming by hand restores all that sigreturn would.
 bool can_resume(const ucontext_t& context) noexcept;

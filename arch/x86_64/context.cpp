@@ -6,6 +6,7 @@
 
 extern "C" {
 bool libprobe_guarded_load(std::uintptr_t from, std::uint64_t* to);
+std::uint64_t libprobe_call_confined(const void* handler, void* a, void* b, int c);
 extern const char libprobe_guarded_access[];
 extern const char libprobe_guarded_exit[];
 extern const char libprobe_guarded_stack_access[];
@@ -98,6 +99,20 @@ void set_ip(ucontext_t& context, std::uintptr_t address) noexcept {
   context.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(address);
 }
 
+system_call_words system_call_at(const registers& regs) noexcept {
+  const auto word = [](std::uint64_t value) { return static_cast<long>(value); };
+  return {word(regs.rax),
+          {word(regs.rdi), word(regs.rsi), word(regs.rdx), word(regs.r10), word(regs.r8), word(regs.r9)}};
+}
+
+void answer_system_call(registers& regs, long answer) noexcept {
+  constexpr std::uint64_t length = 2;
+  regs.rip += length;
+  regs.rax = static_cast<std::uint64_t>(answer);
+  regs.rcx = regs.rip;
+  regs.r11 = regs.rflags;
+}
+
 std::uintptr_t breakpoint_address(const siginfo_t& info, const ucontext_t& context) noexcept {
   // The kernel raises SIGTRAP for int3 with SI_KERNEL; every other source has its own code.
   if (info.si_code != SI_KERNEL) return 0;
@@ -125,6 +140,10 @@ bool fix_guarded_load(ucontext_t& context) noexcept {
 
 bool guarded_load(std::uintptr_t from, std::uint64_t& to) noexcept {
   return libprobe_guarded_load(from, &to);
+}
+
+std::uint64_t call_confined(const void* handler, void* a, void* b, int c) {
+  return libprobe_call_confined(handler, a, b, c);
 }
 
 fault_words fault_of(const ucontext_t& context) noexcept {

@@ -29,6 +29,9 @@ inline std::uintptr_t thread_base() noexcept {
   return base;
 }
 
+/// Where a tracer finds it: offsetof(user_regs_struct, fs_base), sys/user.h.
+inline constexpr long thread_base_in_user_area = 21L * 8;
+
 /// The time-stamp counter.
 inline std::uint64_t ticks() noexcept { return __builtin_ia32_rdtsc(); }
 

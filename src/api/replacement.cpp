@@ -12,7 +12,7 @@ namespace {
 bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::replacement_attachment&>(base);
   if (a.is_running()) return false;
-  if (a.owner != nullptr) api::forget(static_cast<replacement*>(a.owner)->state_, a);
+  a.part(a);
   delete &a;
   return true;
 }

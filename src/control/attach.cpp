@@ -4,9 +4,12 @@
 #include <algorithm>
 
 #include "control/engine.hpp"
+#include "control/guards.hpp"
 #include "control/registry.hpp"
 #include "control/text_pass.hpp"
 #include "epoch/epoch.hpp"
+#include "os/masks.hpp"
+#include "os/signals.hpp"
 #include "site/thread.hpp"
 #include "symbols/symbols.hpp"
 
@@ -123,6 +126,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       if (known != nullptr) add_known_wants(*known, whole);
       auto made = plan_site(whole.address, whole.step, whole.code, functions_, slots_, detail);
       if (!made) return made.error();
+      (*made)->stand_in = known != nullptr ? known->stand_in : whole.stand_in;
       (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
       placed.fresh.push_back(std::move(*made));
       if (whole.after) whole.purpose = site::purpose::any;
@@ -288,12 +292,44 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
   return why;
 }
 
-errc registry::attach(std::span<request> requests, std::string& detail) {
-  const site::quiet no_handlers;
-  std::stable_sort(requests.begin(), requests.end(),
-                   [](const request& a, const request& b) { return a.address < b.address; });
-  std::unique_lock guard{lock_};
-  if (const auto why = prepare_engine(); why != errc::ok) return why;
+namespace {
+
+/// A breakpoint kills where SIGTRAP is blocked.
+bool unblock_trap() {
+  std::uint64_t before = 0;
+  os::change_mask(SIG_UNBLOCK, os::signal_bit(SIGTRAP), &before);
+  auto& blocked = site::self.trap_blocked;
+  blocked = blocked || (before & os::signal_bit(SIGTRAP)) != 0;
+  return os::unblock_in_other_threads(
+      SIGTRAP, static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(&blocked) - arch::thread_base()));
+}
+
+}  // namespace
+
+/// Before the first probe, and only when that can be placed: so a refused one leaves no guards behind.
+errc registry::put_guards(std::span<request> requests, std::string& detail) {
+  placement trial;
+  auto why = plan(requests, trial, detail);
+  slots_.drop();
+  jumps_.hops().drop();
+  if (why != errc::ok) return why;
+  if (!unblock_trap()) return errc::trap_blocked;
+  if (!guards_stand_) {
+    auto guards = guard_requests();
+    why = place(guards, detail);
+    guards_stand_ = why == errc::ok;
+    for (const auto& g : guards) {
+      if (!guards_stand_ && g.what != nullptr) g.what->release(*g.what);
+    }
+    if (!guards_stand_) return why;
+  }
+  // From now on nobody can block it. Who has done so just before they were in place is let off again.
+  guarded_ = unblock_trap();
+  return guarded_ ? errc::ok : errc::trap_blocked;
+}
+
+/// On failure the requests' attachments are the caller's again; or they are null, and wait for a commit.
+errc registry::place(std::span<request> requests, std::string& detail) {
   placement placed;
   errc why = errc::ok;
   try {
@@ -321,8 +357,27 @@ errc registry::attach(std::span<request> requests, std::string& detail) {
     queue(*r.what);
     r.what = nullptr;
   }
-  guard.unlock();
-  commit();
+  return why;
+}
+
+errc registry::attach(std::span<request> requests, std::string& detail) {
+  const site::quiet no_handlers;
+  std::stable_sort(requests.begin(), requests.end(),
+                   [](const request& a, const request& b) { return a.address < b.address; });
+  errc why = errc::ok;
+  bool queued = false;
+  {
+    const std::lock_guard guard{lock_};
+    why = prepare_engine();
+    try {
+      if (why == errc::ok && !guarded_) why = put_guards(requests, detail);
+    } catch (const std::bad_alloc&) {
+      why = errc::out_of_memory;
+    }
+    if (why == errc::ok) why = place(requests, detail);
+    queued = why != errc::ok && !queue_.empty();
+  }
+  if (queued) commit();  // frees what was placed for a moment
   return why;
 }
 

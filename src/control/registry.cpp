@@ -8,6 +8,7 @@
 #include "control/text_pass.hpp"
 #include "epoch/backoff.hpp"
 #include "epoch/epoch.hpp"
+#include "site/actions.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::control {
@@ -67,6 +68,7 @@ void registry::queue(site::attachment& a) noexcept {
 
 void registry::detach(std::span<std::atomic<void*>* const> handles) noexcept {
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard guard{lock_};
   for (auto* handle : handles) {
     auto* a = get(*handle);
@@ -147,6 +149,7 @@ void registry::reclaim_code() noexcept {
 errc registry::commit() noexcept {
   if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard one_at_a_time{commit_lock_};
   errc answer = errc::ok;
   site::site* sites = nullptr;
@@ -183,6 +186,7 @@ errc registry::commit() noexcept {
 
 errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept {
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard guard{lock_};
   auto* a = get(handle);
   if (a == nullptr || a->removed) return errc::not_registered;
@@ -212,6 +216,7 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
 
 bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard guard{lock_};
   const auto* a = get(handle);
   return a != nullptr && !a->removed;
@@ -219,11 +224,12 @@ bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
 
 std::vector<entry> registry::list() {
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard guard{lock_};
   std::vector<entry> entries;
   site::sites.for_each([&entries](const site::site& at) {
     for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
-      if (a->removed) continue;
+      if (a->removed || a->owner == nullptr) continue;  // a guard is nobody's
       entries.push_back(
           {at.address, a->kind, a->disabled, at.plan.how, at.now == site::text::jump,
            at.jump != nullptr && !at.yields && !at.retreated ? at.jump->shape.how : arch::tactic::breakpoint,
@@ -236,13 +242,6 @@ std::vector<entry> registry::list() {
   std::stable_sort(entries.begin(), entries.end(),
                    [](const entry& a, const entry& b) { return a.address < b.address; });
   return entries;
-}
-
-void registry::after_fork_in_child() noexcept {
-  epoch::after_fork_in_child();
-  // A commit that was waiting in another thread is gone with it; what it had taken out waits for the next.
-  new (&commit_lock_) std::mutex;
-  after_fork_in_parent();
 }
 
 }  // namespace libprobe::control

@@ -49,6 +49,14 @@ int go_on(const site::site& at, registers& regs, std::uintptr_t sp) noexcept {
   return run_hit(at, hit);
 }
 
+[[gnu::noinline]] int run_guarded(const site::detour& from, registers& regs, arch::vector_use saved) {
+  const auto sp = regs.sp();
+  if (run_guard(regs, saved)) return leave(regs);
+  const epoch::section section;
+  const site::site* at = from.at.load(std::memory_order_acquire);
+  return at != nullptr ? go_on(*at, regs, sp) : 0;
+}
+
 /// The most frequent kind of hit, with as little as it can do with: it is what a probe costs.
 inline int run_only(const site::site& at, site::attachment& a, registers& regs,
                     arch::vector_use saved) noexcept {
@@ -67,14 +75,11 @@ inline int run_only(const site::site& at, site::attachment& a, registers& regs,
 /// Handlers that can be left by an exception, at a function's entry.
 [[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors,
                                    arch::vector_use saved) {
-  open_run run;
+  const open_run run;
   const site::site* at = from.at.load(std::memory_order_acquire);
   if (at == nullptr) return 0;
   site::hit hit{regs, vectors, saved, true, true};
-  const int moved = run_hit(*at, hit);
-  run->call = nullptr;
-  run->replacement = nullptr;
-  return moved;
+  return run_hit(*at, hit);
 }
 
 }  // namespace
@@ -87,11 +92,15 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
   const auto& from = *static_cast<const site::detour*>(about);
   const auto saved = arch::vector_use::of(saved_bits);
   if (saved.ordinary()) return hit::run_ordinary(from, *regs, vectors, saved);
-  const epoch::section section;
-  const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
-  if (at == nullptr) return 0;                                     // removed: the displaced instruction alone
-  if (auto* only = at->only.load(std::memory_order_acquire)) return hit::run_only(*at, *only, *regs, saved);
-  return hit::run_all(*at, *regs, saved);
+  {
+    const epoch::section section;
+    const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
+    if (at == nullptr) return 0;  // removed: the displaced instruction alone
+    if (auto* only = at->only.load(std::memory_order_acquire)) return hit::run_only(*at, *only, *regs, saved);
+    if (at->stand_in == nullptr) return hit::run_all(*at, *regs, saved);
+    regs->set_ip(at->address);
+  }
+  return hit::run_guarded(from, *regs, saved);
 }
 
 int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {
@@ -144,6 +153,7 @@ int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, 
   // It may take long, and is counted as running.
   site::replacement_run run{chosen, site::self.replacement};
   site::self.replacement = &run;
+  site::self.chosen = nullptr;
   chosen->replace_live(*chosen, *regs);
   site::self.replacement = run.outer;
   hit::end_replacement(*chosen);

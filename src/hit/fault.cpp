@@ -5,7 +5,8 @@
 
 #include "epoch/epoch.hpp"
 #include "hit/run.hpp"
-#include "site/previous.hpp"
+#include "hit/signal.hpp"
+#include "site/actions.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -34,25 +35,44 @@ void restore_text(std::uintptr_t address) noexcept {
   arch::system_call(__NR_close, file);
 }
 
+/// While it lives the mask is that of an action's handler, as the kernel would have set it but for SIGTRAP.
+class handler_mask {
+ public:
+  handler_mask(const os::signal_action& action, int signo) noexcept {
+    auto blocked = action.mask;
+    if ((action.flags & SA_NODEFER) == 0) blocked |= os::signal_bit(signo);
+    os::change_mask(SIG_BLOCK, blocked & ~os::signal_bit(SIGTRAP), &before_);
+  }
+  ~handler_mask() { os::change_mask(SIG_SETMASK, before_); }
+  handler_mask(const handler_mask&) = delete;
+  handler_mask& operator=(const handler_mask&) = delete;
+
+ private:
+  std::uint64_t before_ = 0;
+};
+
 /// The program's own action, with our handler's place kept. False: it has none, and would die.
-bool run_previous(int signo, siginfo_t& info, ucontext_t& context) noexcept {
-  auto& previous = site::previous[signo];
-  const bool forced = raised_by_cpu(info);  // then the kernel kills where the signal is ignored
-  if (previous.is_ignored() && !forced) return true;
-  if (previous.is_default() || previous.is_ignored()) return false;
-  auto action = previous;
-  if ((action.flags & SA_RESETHAND) != 0) previous = {};
-  // A breakpoint where SIGTRAP is blocked kills, and the program's handler may well run into a probe.
-  action.mask &= ~os::signal_bit(SIGTRAP);
-  if (signo == SIGTRAP) action.flags |= SA_NODEFER;
-  os::run_action(action, signo, &info, &context);
+bool run_own_action(int signo, siginfo_t& info, ucontext_t& context) {
+  const auto action = site::actions[signo].load();
+  const bool forced = raised_by_cpu(info);  // then the kernel kills where the signal is ignored or blocked
+  if (signo == SIGTRAP && site::self.trap_blocked) {
+    if (!forced) keep_trap(info);
+    return !forced;
+  }
+  if (action.is_ignored() && !forced) return true;
+  if (action.is_default() || action.is_ignored()) return false;
+  if ((action.flags & SA_RESETHAND) != 0) {
+    const site::action_change change;
+    site::actions[signo].store({});
+  }
+  const handler_mask mask{action, signo};
+  call_handler(action, signo, &info, context);
   return true;
 }
 
 }  // namespace
 
-bool deliver_fault(std::uintptr_t address, int signo, siginfo_t& info, ucontext_t& context,
-                   registers& regs) noexcept {
+bool deliver_fault(std::uintptr_t address, int signo, siginfo_t& info, ucontext_t& context, registers& regs) {
   {
     const epoch::section section;
     const site::site* at = site::sites.find(address);
@@ -63,14 +83,14 @@ bool deliver_fault(std::uintptr_t address, int signo, siginfo_t& info, ucontext_
   }
   // Outside the section: the program's handler may never come back.
   arch::store(regs, context);
-  if (run_previous(signo, info, context)) return true;
+  if (run_own_action(signo, info, context)) return true;
   restore_text(address);
   restore_default(signo);
   return false;
 }
 
-void pass_on(int signo, siginfo_t& info, ucontext_t& context, std::uintptr_t breakpoint) noexcept {
-  if (run_previous(signo, info, context)) return;
+void pass_on(int signo, siginfo_t& info, ucontext_t& context, std::uintptr_t breakpoint) {
+  if (run_own_action(signo, info, context)) return;
   restore_default(signo);
   if (breakpoint != 0) {
     registers regs;
@@ -86,7 +106,7 @@ namespace {
 
 /// A fault inside a slot, `regs` as the CPU left them. False: not one, or not of the displaced instruction
 /// itself.
-bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs) noexcept {
+bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs) {
   const site::slot* code = nullptr;
   {
     const epoch::section section;

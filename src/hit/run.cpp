@@ -1,5 +1,7 @@
 #include "hit/run.hpp"
 
+#include "epoch/epoch.hpp"
+
 namespace libprobe::hit {
 
 namespace {
@@ -34,6 +36,7 @@ bool run_before(const site::site& at, site::hit& hit) noexcept {
     }
   });
   if (!redirected) hit.regs.set_ip(at.address);
+  site::self.beginning = nullptr;
   return redirected;
 }
 
@@ -61,7 +64,10 @@ void run_branch(const site::site& at, site::hit& hit) noexcept {
 void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   auto& regs = hit.regs;
   if (redirected) {
-    if (hit.replacement != nullptr) end_replacement(*hit.replacement);
+    if (hit.replacement != nullptr) {
+      end_replacement(*hit.replacement);
+      site::self.chosen = nullptr;
+    }
   } else if (hit.replacement != nullptr) {
     arch::divert_to_replacement(regs, reinterpret_cast<std::uintptr_t>(hit.replacement));
   } else if (const bool after = at.wants_after(); after && arch::is_branch(at.plan)) {
@@ -86,6 +92,24 @@ void run_after(const site::site& at, registers& regs, arch::vector_use saved) no
   at.for_each_active([&](site::attachment& a) {
     if (a.after != nullptr && a.vectors.within(saved)) a.after(a, regs);
   });
+}
+
+bool run_guard(registers& regs, arch::vector_use saved) {
+  const auto address = regs.ip();
+  bool (*stand_in)(registers&) = nullptr;
+  {
+    const epoch::section section;
+    const site::site* at = site::sites.find(address);
+    if (at == nullptr) return false;
+    site::hit hit{regs, nullptr, saved};
+    if (run_before(*at, hit)) return true;
+    stand_in = at->stand_in;
+  }
+  // What it does may lead to a handler of the program's that never comes back.
+  if (!stand_in(regs)) return false;
+  const epoch::section section;
+  if (const site::site* at = site::sites.find(address)) run_after(*at, regs, saved);
+  return true;
 }
 
 bool run_fault(const site::site& at, registers& regs, int signo) noexcept {

@@ -34,6 +34,11 @@ bool run_before(const site::site& at, site::hit& hit) noexcept;
 /// All `after` hooks; regs.ip() is where the program goes on. Inside a section.
 void run_after(const site::site& at, registers& regs, arch::vector_use saved = arch::all_saved()) noexcept;
 
+/// A hit of a guard's site, at regs.ip(): the probes there, and what stands in for the displaced instruction,
+/// which may take long. True: the program goes on at regs; false: with the displaced instruction. Outside of
+/// a section.
+bool run_guard(registers& regs, arch::vector_use saved = arch::all_saved());
+
 /// `fault` hooks, until one says true: the program goes on at regs. Inside a section.
 bool run_fault(const site::site& at, registers& regs, int signo) noexcept;
 

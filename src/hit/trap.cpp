@@ -39,6 +39,20 @@ void finish_copy(const site::slot& code, registers& regs) noexcept {
   if (const site::site* at = site::sites.find(code.address)) run_after(*at, regs);
 }
 
+bool is_guard(std::uintptr_t address) noexcept {
+  const epoch::section section;
+  const site::site* at = site::sites.find(address);
+  return at != nullptr && at->stand_in != nullptr;
+}
+
+outcome on_guard(std::uintptr_t address, registers& regs) {
+  regs.set_ip(address);
+  if (run_guard(regs)) return outcome::resume;
+  const epoch::section section;
+  const site::site* at = site::sites.find(address);
+  return at != nullptr ? run_displaced(*at, regs) : outcome::resume;
+}
+
 outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& context) noexcept {
   const epoch::section section;
   if (const site::site* at = site::sites.find(address)) {
@@ -89,7 +103,7 @@ bool breakpoint_stands(std::uintptr_t address) noexcept {
 
 /// An emulated instruction whose memory was not there: the program's fault, at the instruction's own address.
 /// A handler that mends it and returns means "again": the instruction, but not the probe's handlers.
-void fault_and_retry(std::uintptr_t address, registers& regs, ucontext_t& context) noexcept {
+void fault_and_retry(std::uintptr_t address, registers& regs, ucontext_t& context) {
   for (;;) {
     const auto signo = site::self.fault_signal;
     siginfo_t info = site::self.fault_info;
@@ -120,7 +134,8 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
 
   auto outcome = hit::outcome::not_ours;
   if (address != 0) {
-    outcome = hit::on_breakpoint(address, regs, context);
+    outcome =
+        hit::is_guard(address) ? hit::on_guard(address, regs) : hit::on_breakpoint(address, regs, context);
   } else if (arch::is_single_step(*info)) {
     outcome = hit::on_single_step(regs);
   }

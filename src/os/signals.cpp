@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "machine.hpp"
+#include "os/process.hpp"
 
 namespace libprobe::os {
 
@@ -19,17 +20,8 @@ bool change_action(int signo, const signal_action* next, signal_action* previous
                            sizeof(std::uint64_t)) == 0;
 }
 
-void run_action(const signal_action& action, int signo, siginfo_t* info, void* context) noexcept {
-  std::uint64_t mask = action.mask;
-  if ((action.flags & SA_NODEFER) == 0) mask |= signal_bit(signo);
-  std::uint64_t before = 0;
-  arch::system_call(__NR_rt_sigprocmask, SIG_BLOCK, address(&mask), address(&before), sizeof mask);
-  if ((action.flags & SA_SIGINFO) != 0) {
-    action.handler(signo, info, context);
-  } else {
-    reinterpret_cast<void (*)(int)>(action.number())(signo);
-  }
-  arch::system_call(__NR_rt_sigprocmask, SIG_SETMASK, address(&before), 0, sizeof before);
+void change_mask(int how, std::uint64_t mask, std::uint64_t* before) noexcept {
+  arch::system_call(__NR_rt_sigprocmask, how, address(&mask), address(before), sizeof mask);
 }
 
 int process_id() noexcept { return static_cast<int>(arch::system_call(__NR_getpid)); }
@@ -37,8 +29,12 @@ int thread_id() noexcept { return static_cast<int>(arch::system_call(__NR_gettid
 
 void raise_here(int signo) noexcept { arch::system_call(__NR_tgkill, process_id(), thread_id(), signo); }
 
+void send_here(int signo, const siginfo_t& info) noexcept {
+  arch::system_call(__NR_rt_tgsigqueueinfo, process_id(), thread_id(), signo, address(&info));
+}
+
 bool thread_exists(int thread) noexcept {
-  return arch::system_call(__NR_tgkill, process_id(), thread, 0) != -ESRCH;
+  return arch::system_call(__NR_tgkill, home_process(), thread, 0) != -ESRCH;
 }
 
 }  // namespace libprobe::os

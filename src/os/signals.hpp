@@ -30,17 +30,19 @@ constexpr std::uint64_t signal_bit(int signo) noexcept { return std::uint64_t{1}
 /// Signal-safe. `next` or `previous` may be null. False if the kernel refuses.
 bool change_action(int signo, const signal_action* next, signal_action* previous) noexcept;
 
-/// Runs an action in the running handler, as the kernel would have: its mask, one or three arguments,
-/// SA_RESETHAND aside. Not for default and ignored ones. Signal-safe.
-void run_action(const signal_action& action, int signo, siginfo_t* info, void* context) noexcept;
+/// Changes the calling thread's mask (SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK). `before` may be null.
+/// Signal-safe.
+void change_mask(int how, std::uint64_t mask, std::uint64_t* before = nullptr) noexcept;
 
 /// Sends the calling thread a signal. Signal-safe.
 void raise_here(int signo) noexcept;
+/// Sends it again, as it was. Signal-safe.
+void send_here(int signo, const siginfo_t& info) noexcept;
 
 /// Blocks on nothing, allocates nothing: the numbers of the calling process and thread. Signal-safe.
 int process_id() noexcept;
 int thread_id() noexcept;
-/// False once that thread of this process has ended. Signal-safe.
+/// False once that thread of the process that this memory belongs to has ended. Signal-safe.
 bool thread_exists(int thread) noexcept;
 
 }  // namespace libprobe::os

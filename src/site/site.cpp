@@ -1,7 +1,6 @@
 // The data that hit and control share. Part of the hit path.
 #include "site/site.hpp"
 
-#include "site/previous.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::site {
@@ -14,6 +13,5 @@ constinit followed_call calls[arch::return_slot_count]{};
 constinit std::atomic<std::uint64_t> text_version{0};
 __thread thread_state self __attribute__((tls_model("initial-exec")));
 constinit std::uintptr_t errno_offset = 0;
-constinit os::signal_action previous[65]{};
 
 }  // namespace libprobe::site

@@ -71,8 +71,12 @@ struct attachment {
   bool disabled = false;
   char kind = 'k';
   std::atomic<site*> where{nullptr};
-  void* owner = nullptr;  // the user's object
-  /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
+  void* owner = nullptr;  // the user's object; null: a guard's, or one that is gone with a thread that did
+                          // not fork along
+  int on_stack_of = 0;    // the thread on whose stack that lies; 0: elsewhere
+  /// Tells the user's object, if there is one, that it is free: nothing here leads to it any more.
+  void (*part)(attachment&) noexcept = nullptr;
+  /// After the grace period: parts, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;
 
@@ -81,6 +85,12 @@ struct attachment {
     const auto over = ended.total();
     std::atomic_thread_fence(std::memory_order_acquire);  // pairs with hit::end_replacement() and its like
     return begun.total() != over;
+  }
+
+  /// The threads that made them are gone.
+  void end_all_calls() noexcept {
+    const auto more = begun.total() - ended.total();
+    if (more != 0) ended.add(static_cast<std::int64_t>(more));
   }
 
   /// Before anything was counted: counts in another column, which it shares with the code of a detour.
@@ -100,7 +110,9 @@ struct site {
       nullptr};  // all that is registered, if that is one attachment with a pre_handler
   std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
   purpose detour_for = purpose::any;    // control only
-  bool after_by_detour = false;         // a detour runs `after` hooks behind the displaced instruction
+  /// A guard's: does what the displaced instruction would have done, or returns false. Outside of a section.
+  bool (*stand_in)(registers&) = nullptr;
+  bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};
   // control only:
   attachment* last = nullptr;

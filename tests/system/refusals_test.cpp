@@ -20,10 +20,9 @@
 asm(R"(
         .text
         .type   refusals_copied, @function
-refusals_copied:                        # long (): each first instruction needs a slot
-        cmpl    $0, refusals_word(%rip)
-        movaps  %xmm0, %xmm0
-        mov     refusals_word(%rip), %rax
+refusals_copied:                        # long (): the first instruction needs a slot near by
+        push    refusals_word(%rip)
+        pop     %rax
         ret
         .size   refusals_copied, .-refusals_copied
         .type   refusals_emulated, @function

@@ -36,6 +36,7 @@ constexpr equivalence equivalences[] = {
     {errc::text_not_writable, std::errc::permission_denied},
     {errc::text_changed, std::errc::device_or_resource_busy},
     {errc::signal_refused, std::errc::operation_not_supported},
+    {errc::trap_blocked, std::errc::device_or_resource_busy},
     {errc::would_deadlock, std::errc::resource_deadlock_would_occur},
 };
 

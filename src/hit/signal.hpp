@@ -1,0 +1,19 @@
+// The program's own signal handlers, and its view of SIGTRAP: which is never blocked in truth.
+#pragma once
+
+#include <ucontext.h>
+
+#include "site/actions.hpp"
+
+namespace libprobe::hit {
+
+/// Runs the program's handler. It finds the mask that it believes in, and what it makes of it is kept. Comes
+/// back unless the handler leaves by an exception or a jump.
+void call_handler(const os::signal_action& action, int signo, siginfo_t* info, ucontext_t& context);
+
+/// A SIGTRAP for a thread that believes it has it blocked: kept until it unblocks it, as the kernel would.
+void keep_trap(const siginfo_t& info) noexcept;
+/// Sends it again, if there is one and the thread would take it.
+void send_kept_trap() noexcept;
+
+}  // namespace libprobe::hit

@@ -1,0 +1,107 @@
+#include "os/masks.hpp"
+
+#include <asm/unistd.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "machine.hpp"
+#include "os/signals.hpp"
+
+namespace libprobe::os {
+
+namespace {
+
+std::vector<int> threads_that_block(int signo) {
+  std::vector<int> threads;
+  std::error_code unreadable;
+  for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task", unreadable}) {
+    const auto id = std::stoi(task.path().filename());
+    if (id == thread_id()) continue;
+    std::ifstream status{task.path() / "status"};
+    for (std::string line; std::getline(status, line);) {
+      if (!line.starts_with("SigBlk:")) continue;
+      if ((std::stoull(line.substr(7), nullptr, 16) & signal_bit(signo)) != 0) threads.push_back(id);
+      break;
+    }
+  }
+  return threads;
+}
+
+struct work {
+  const std::vector<int>& threads;
+  int signo;
+  std::ptrdiff_t noted;
+};
+
+// The child runs on a stack of its own, but with its parent's thread-local variables: system calls only.
+
+long trace(long request, int thread, const void* address = nullptr, const void* data = nullptr) noexcept {
+  return arch::system_call(__NR_ptrace, request, thread, reinterpret_cast<long>(address),
+                           reinterpret_cast<long>(data));
+}
+
+void unblock_in(int thread, const work& what) noexcept {
+  if (trace(PTRACE_SEIZE, thread) != 0) return;
+  trace(PTRACE_INTERRUPT, thread);
+  int status = 0;
+  arch::system_call(__NR_wait4, thread, reinterpret_cast<long>(&status), __WALL, 0);
+  if (!WIFSTOPPED(status)) return;
+  std::uint64_t mask = 0;
+  const auto* const size = reinterpret_cast<const void*>(sizeof mask);
+  std::uintptr_t base = 0;
+  if (trace(PTRACE_GETSIGMASK, thread, size, &mask) == 0 &&
+      trace(PTRACE_PEEKUSER, thread, reinterpret_cast<const void*>(arch::thread_base_in_user_area), &base) ==
+          0) {
+    mask &= ~signal_bit(what.signo);
+    *reinterpret_cast<volatile bool*>(base + static_cast<std::uintptr_t>(what.noted)) = true;
+    trace(PTRACE_SETSIGMASK, thread, size, &mask);
+  }
+  // Stopped by a signal of its own, and not by us: it takes it along.
+  const bool by_us = status >> 16 == PTRACE_EVENT_STOP;
+  trace(PTRACE_DETACH, thread, nullptr, reinterpret_cast<const void*>(by_us ? 0L : long{WSTOPSIG(status)}));
+}
+
+int run_child(void* argument) {
+  const auto& what = *static_cast<const work*>(argument);
+  for (const int thread : what.threads) unblock_in(thread, what);
+  return 0;
+}
+
+/// Where Yama is at work a process may be traced by its parents only, unless it says otherwise: prctl(2).
+class open_to_tracers {
+ public:
+  open_to_tracers() noexcept { ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); }
+  ~open_to_tracers() { ::prctl(PR_SET_PTRACER, 0); }
+  open_to_tracers(const open_to_tracers&) = delete;
+  open_to_tracers& operator=(const open_to_tracers&) = delete;
+};
+
+}  // namespace
+
+bool unblock_in_other_threads(int signo, std::ptrdiff_t noted) {
+  const auto threads = threads_that_block(signo);
+  if (threads.empty()) return true;
+  constexpr std::size_t stack_size = 64 * 1024;
+  const auto stack = std::make_unique<std::byte[]>(stack_size);
+  work what{threads, signo, noted};
+  {
+    const open_to_tracers open;
+    // Without a signal at its end it is no child that the program's own wait() finds.
+    const int child =
+        ::clone(run_child, stack.get() + stack_size, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_FS, &what);
+    if (child < 0) return false;
+    ::waitpid(child, nullptr, __WALL);
+  }
+  return threads_that_block(signo).empty();
+}
+
+}  // namespace libprobe::os
