@@ -64,22 +64,8 @@ class claims {
     return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(bytes_ + first), __ATOMIC_ACQUIRE);
   }
 
-  [[gnu::noinline]] std::uint32_t search(std::uint32_t first) noexcept {
-    const auto number = search(first, size_);
-    return number != none ? number : search(0, first);
-  }
-  std::uint32_t search(std::uint32_t from, std::uint32_t to) noexcept {
-    for (auto i = from; i < to;) {
-      if (i % group == 0 && group_at(i) == all_claimed) {
-        i += group;
-      } else if (claim(i)) {
-        return i;
-      } else {
-        ++i;
-      }
-    }
-    return none;
-  }
+  std::uint32_t search(std::uint32_t first) noexcept;
+  std::uint32_t search(std::uint32_t from, std::uint32_t to) noexcept;
 
   std::atomic<std::uint8_t>* bytes_ = nullptr;
   std::uint32_t size_ = 0;
