@@ -113,7 +113,8 @@ std::error_code place(std::span<wish> wishes) {
 
 void detail::probe_state::release(probe_state& state) noexcept {
   api::detach(state);
-  if (control::registry::instance().commit() == errc::would_deadlock) {
+  std::atomic<void*>* const one[] = {&state.attachment};
+  if (control::registry::instance().commit(one) == errc::would_deadlock) {
     // The handler that destroys it would wait for itself; going on would leave other threads with a dead
     // object.
     std::fputs("libprobe: a probe was destroyed inside a handler while it was registered\n", stderr);

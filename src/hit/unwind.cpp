@@ -13,17 +13,10 @@ namespace libprobe::hit {
 
 namespace {
 
-/// What a hit had begun before its handlers were left.
-void abandon_beginnings() noexcept {
-  if (auto* call = std::exchange(site::self.beginning, nullptr)) abandon_call(*call);
-  if (auto* what = std::exchange(site::self.chosen, nullptr)) end_replacement(*what);
-}
-
 /// Handlers in ordinary context were left by an exception.
 void abandon_run() noexcept {
   auto& run = *site::self.run;
   abandon_beginnings();
-  abandon_instances(run.instances);
   site::self.run = run.outer;
   site::self.jprobe = nullptr;
   if (site::self.in_handler != 0) --site::self.in_handler;  // 0: see abandon_hit()

@@ -70,7 +70,9 @@ struct attachment {
   std::atomic<const std::uint64_t*>* counts_of_user = nullptr;  // where the user's object knows the column
   bool disabled = false;
   char kind = 'k';
-  std::atomic<site*> where{nullptr};
+  std::atomic<site*> where{nullptr};  // null when it is unlinked: then what `body` was
+  std::atomic<std::uintptr_t> body{0};
+  std::atomic<void*>* handle = nullptr;  // in the user's object
   void* owner = nullptr;  // the user's object; null: a guard's, or one that is gone with a thread that did
                           // not fork along
   int on_stack_of = 0;    // the thread on whose stack that lies; 0: elsewhere
@@ -84,7 +86,7 @@ struct attachment {
   [[nodiscard]] bool is_running() const noexcept {
     const auto over = ended.total();
     std::atomic_thread_fence(std::memory_order_acquire);  // pairs with hit::end_replacement() and its like
-    return begun.total() != over;
+    return static_cast<std::int64_t>(begun.total() - over) > 0;
   }
 
   /// The threads that made them are gone.
