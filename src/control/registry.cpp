@@ -46,6 +46,10 @@ void registry::set_only(site::site& at) noexcept {
   auto* const first = at.first.load(std::memory_order_relaxed);
   const bool alone = first != nullptr && first == at.last && first->pre_handler != nullptr;
   at.only.store(alone ? first : nullptr, std::memory_order_release);
+  if (at.through == nullptr) return;
+  const bool direct = at.detour_for == site::purpose::replace && epoch::barriers_are_asymmetric() &&
+                      first != nullptr && first == at.last && !first->resting.load(std::memory_order_relaxed);
+  at.through->direct.store(direct ? first->direct : nullptr, std::memory_order_release);
 }
 
 registry& registry::instance() noexcept {
@@ -58,6 +62,7 @@ registry& registry::instance() noexcept {
 void registry::queue(site::attachment& a) noexcept {
   a.removed = true;
   a.resting.store(true, std::memory_order_relaxed);
+  set_only(*a.where);
   queue_.push_back(&a);  // room was reserved at registration
 }
 
@@ -135,7 +140,7 @@ bool registry::free_in_use(const handles* only) noexcept {
   std::erase_if(in_use_, [](site::attachment* a) { return a->release(*a); });
   attached_ -= before - in_use_.size();
   return std::none_of(in_use_.begin(), in_use_.end(), [only](const site::attachment* a) {
-    return a->running.load(std::memory_order_relaxed) > 0 &&
+    return a->is_running() &&
            (only == nullptr || std::find(only->begin(), only->end(), a->handle) != only->end());
   });
 }
@@ -220,6 +225,7 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
   }
   if (answer == errc::ok) {
     a->resting.store(disabled, std::memory_order_release);
+    set_only(*at);
   } else {
     a->disabled = !disabled;  // refused: all stays as it was
   }
