@@ -18,6 +18,7 @@ enum class probe_flags : unsigned {
   general_regs_only = 1U << 2,  ///< the handlers touch no vector register, so none need be saved
   single_step = 1U << 3,        ///< run the displaced instruction by the CPU's trap flag, whatever it is
   standard_abi = 1U << 4,  ///< all callers keep nothing in registers that the ABI lets a function clobber
+  pending = 1U << 5,       ///< of a name whose module or symbol is not loaded yet: placed when it is, see below
 };
 constexpr probe_flags operator|(probe_flags a, probe_flags b) noexcept {
   return static_cast<probe_flags>(static_cast<unsigned>(a) | static_cast<unsigned>(b));

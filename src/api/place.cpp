@@ -5,6 +5,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <optional>
+#include <utility>
+
+#include "symbols/lookup.hpp"
+#include "symbols/modules.hpp"
 
 namespace libprobe {
 
@@ -31,6 +36,47 @@ bool names_one_twice(std::span<const wish> wishes) {
   for (const auto& w : wishes) states.push_back(w.state);
   std::sort(states.begin(), states.end());
   return std::adjacent_find(states.begin(), states.end()) != states.end();
+}
+
+/// The object as it is while its probe is registered; and what it was.
+saved_state begin_state(const wish& w) noexcept {
+  auto& state = *w.state;
+  const saved_state before{state.address.exchange(0), state.hits.exchange(0), state.missed.exchange(0),
+                           state.counts.exchange(nullptr)};
+  // A column holds what its last user left in it.
+  if (const auto* column = w.what->column.get()) {
+    state.hits = 0 - site::sum_of_column(column);
+    state.counts = column;
+  }
+  return before;
+}
+
+/// Those that are there, and those that may wait.
+errc look_up(std::span<const wish> wishes, std::vector<control::request>& requests,
+             std::vector<control::waiting>& later, std::string& detail) {
+  requests.clear();
+  later.clear();
+  for (const auto& w : wishes) {
+    const auto address = [&] {
+      const symbols::lookup no_fork{registry::instance().lookups()};
+      return symbols::resolve(*w.at, detail);
+    }();
+    auto request = w.need;
+    request.what = w.what.get();
+    request.handle = &w.state->attachment;
+    if (address) {
+      request.address = *address;
+      w.state->address = *address;
+      requests.push_back(request);
+      continue;
+    }
+    const bool missing =
+        address.error() == errc::module_not_found || address.error() == errc::symbol_not_found;
+    if (!missing || !w.may_wait) return address.error();
+    request.placed_at = &w.state->address;
+    later.push_back({request, w.at->name(), std::exchange(detail, {}), 0});
+  }
+  return errc::ok;
 }
 
 }  // namespace
@@ -68,31 +114,22 @@ std::error_code place(std::span<wish> wishes) {
   }
   if (wishes.size() > 1 && names_one_twice(wishes)) return refuse(errc::already_registered);
   std::vector<control::request> requests;
+  std::vector<control::waiting> later;
   std::vector<saved_state> before;
   requests.reserve(wishes.size());
   before.reserve(wishes.size());
-  for (auto& w : wishes) {
-    const auto address = [&] {
-      const std::lock_guard no_fork{registry::instance().lookups()};
-      return symbols::resolve(*w.at, detail);
-    }();
-    if (!address) return refuse(address.error(), std::move(detail));
-    auto& request = requests.emplace_back(w.need);
-    request.what = w.what.get();
-    request.handle = &w.state->attachment;
-    request.address = *address;
+  for (const auto& w : wishes) before.push_back(begin_state(w));
+  auto why = errc::ok;
+  for (std::optional<errc> answer; !answer;) {
+    const auto modules = symbols::current_modules();
+    why = look_up(wishes, requests, later, detail);
+    if (why != errc::ok) break;
+    answer = registry::instance().attach(requests, later, *modules, detail);
+    if (answer) why = *answer;
+    // One that could not be found before it was known that it is waited for.
+    if (why == errc::ok && !later.empty() && symbols::current_counts() != modules->counts)
+      registry::instance().place_waiting();
   }
-  for (std::size_t i = 0; i < wishes.size(); ++i) {
-    auto& state = *wishes[i].state;
-    before.push_back({state.address.exchange(requests[i].address), state.hits.exchange(0),
-                      state.missed.exchange(0), state.counts.exchange(nullptr)});
-    // A column holds what its last user left in it.
-    if (const auto* column = wishes[i].what->column.get()) {
-      state.hits = 0 - site::sum_of_column(column);
-      state.counts = column;
-    }
-  }
-  const auto why = registry::instance().attach(requests, detail);
   // What was placed, if only for a moment, is the registry's to free.
   const bool was_placed =
       std::any_of(requests.begin(), requests.end(), [](const auto& r) { return r.what == nullptr; });

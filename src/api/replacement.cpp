@@ -22,7 +22,7 @@ bool release(site::attachment& base) noexcept {
 result<api::wish> api::wish_for(replacement& r) {
   if (r.entry == nullptr) return errc::no_handler;
   auto* a = new api::jprobe_attachment;
-  api::wish wish{&r.at, &r.state_, api::attachment_ptr{a}, {}};
+  auto wish = api::wish_of(r, a);
   api::fill(*a, r, 'j', release);
   a->entry = r.entry;
   a->stack_bytes = r.stack_bytes;
@@ -34,7 +34,6 @@ result<api::wish> api::wish_for(replacement& r) {
   if (!any(r.flags & probe_flags::standard_abi))
     a->vectors = api::vectors_of(r.flags, r.entry).vectors_only();
   wish.need.purpose = site::purpose::replace;
-  wish.need.no_jump = any(r.flags & probe_flags::no_jump);
   wish.need.code = true;
   wish.need.entry = true;
   return wish;
@@ -52,8 +51,8 @@ void unregister_replacement(replacement& r) noexcept {
 
 void* original(const replacement& r) noexcept {
   const auto* a = static_cast<const site::attachment*>(r.state_.attachment.load(std::memory_order_acquire));
-  return a != nullptr ? reinterpret_cast<void*>(a->where.load()->body.load(std::memory_order_acquire))
-                      : nullptr;
+  const site::site* const at = a != nullptr ? a->where.load() : nullptr;
+  return at != nullptr ? reinterpret_cast<void*>(at->body.load(std::memory_order_acquire)) : nullptr;
 }
 
 }  // namespace libprobe

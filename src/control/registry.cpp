@@ -66,13 +66,20 @@ void registry::detach(std::span<std::atomic<void*>* const> handles) noexcept {
   const std::lock_guard guard{lock_};
   for (auto* handle : handles) {
     auto* a = get(*handle);
-    if (a != nullptr && !a->removed) queue(*a);
+    if (a == nullptr || a->removed) continue;
+    if (a->where.load() == nullptr) {
+      stop_waiting(*a);
+    } else {
+      queue(*a);
+    }
   }
 }
 
 errc registry::take_out_queued() noexcept {
+  // A gone site and the one that has taken its place have one address.
   std::sort(queue_.begin(), queue_.end(), [](const site::attachment* a, const site::attachment* b) {
-    return a->where.load()->address < b->where.load()->address;
+    const auto *one = a->where.load(), *other = b->where.load();
+    return one->address != other->address ? one->address < other->address : std::less<>{}(one, other);
   });
   touched_.clear();
   for (const auto* a : queue_) {
@@ -91,14 +98,18 @@ errc registry::take_out_queued() noexcept {
       std::stable_partition(idle, touched_.end(), [](const site::site* at) { return wants_breakpoint(*at); });
   std::sort(still_wanted, touched_.end(),
             [](const site::site* a, const site::site* b) { return a->address < b->address; });
-  const auto answer = restore_text({still_wanted, touched_.end()}, site::text::original, *this);
+  const auto answer = restore({still_wanted, touched_.end()}, site::text::original);
 
   for (auto* at : touched_) {
     // A breakpoint that could not be taken back keeps its site, so that it stays harmless.
     if (at->now != site::text::original || at->first.load(std::memory_order_relaxed) != nullptr) continue;
-    site::sites.erase(at->address);
-    if (at->through != nullptr) at->through->at.store(nullptr, std::memory_order_release);
-    if (at->yields) std::erase(yielding_, at);
+    if (at->gone) {
+      std::erase_if(gone_, [at](const departed& one) { return one.at == at; });
+    } else {
+      site::sites.erase(at->address);
+      if (at->through != nullptr) at->through->at.store(nullptr, std::memory_order_release);
+      if (at->yields) std::erase(yielding_, at);
+    }
     at->next_retired = std::exchange(retired_sites_, at);
   }
   return_to_jumps();
@@ -114,7 +125,7 @@ void registry::return_to_jumps() noexcept {
     at->yields = false;
     set_body(*at);
     // Refused: it stays a breakpoint, which is as good.
-    if (at->now != site::text::original) restore_text({&at, 1}, site::text::jump, *this);
+    if (at->now != site::text::original) restore({&at, 1}, site::text::jump);
     return true;
   });
 }
@@ -153,6 +164,7 @@ errc registry::commit() noexcept {
   site::table<const char>::storage* page_tables = nullptr;
   {
     const std::lock_guard guard{lock_};
+    look_at_modules();
     answer = take_out_queued();
     sites = std::exchange(retired_sites_, nullptr);
     tables = site::sites.take_retired();
@@ -184,16 +196,20 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
   auto* a = get(handle);
   if (a == nullptr || a->removed) return errc::not_registered;
   if (a->disabled == disabled) return errc::ok;
+  look_at_modules();
   site::site* const at = a->where;
   a->disabled = disabled;
+  if (at == nullptr || at->gone) {
+    a->resting.store(disabled, std::memory_order_release);
+    return errc::ok;
+  }
   const bool wanted = wants_breakpoint(*at);
   errc answer = errc::ok;
   if (wanted != (at->now != site::text::original)) {
     std::vector<site::site*> one;
     try {
       one.push_back(at);
-      answer =
-          wanted ? write_text(one, site::text::jump, *this) : restore_text(one, site::text::original, *this);
+      answer = wanted ? write(one, site::text::jump) : restore(one, site::text::original);
     } catch (const std::bad_alloc&) {
       answer = errc::out_of_memory;
     }
@@ -210,25 +226,46 @@ bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
   const site::quiet no_handlers;
   const std::lock_guard guard{lock_};
   const auto* a = get(handle);
-  return a != nullptr && !a->removed;
+  if (a == nullptr || a->removed) return false;
+  const site::site* const at = a->where;
+  return at == nullptr || !at->gone;
 }
 
 std::vector<entry> registry::list() {
   const site::quiet no_handlers;
   const std::lock_guard guard{lock_};
+  look_at_modules();
   std::vector<entry> entries;
-  site::sites.for_each([&entries](const site::site& at) {
+  const auto add = [&entries](const site::site& at, const std::shared_ptr<const symbols::module>& gone_with) {
     for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
       if (a->removed || a->owner == nullptr) continue;  // a guard is nobody's
       entries.push_back(
-          {at.address, a->kind, a->disabled, at.plan.how, at.now == site::text::jump,
+          {at.address,
+           a->kind,
+           a->disabled,
+           at.plan.how,
+           at.now == site::text::jump,
            at.jump != nullptr && !at.yields && !at.retreated ? at.jump->shape.how : arch::tactic::breakpoint,
            at.yields      ? "another probe needs the text of its jump"
            : at.retreated ? "too many branches led into the jump"
                           : at.why_trap,
-           a->hits.total(), a->missed->load(std::memory_order_relaxed)});
+           a->hits.total(),
+           a->missed->load(std::memory_order_relaxed),
+           gone_with,
+           {},
+           {}});
     }
-  });
+  };
+  site::sites.for_each([&add](const site::site& at) { add(at, nullptr); });
+  for (const auto& one : gone_) add(*one.at, one.with);
+  for (const auto& one : waiting_) {
+    entry row{};
+    row.kind = one.need.what->kind;
+    row.disabled = one.need.what->disabled;
+    row.waits_for = one.name;
+    row.why_not_placed = one.why;
+    entries.push_back(std::move(row));
+  }
   std::stable_sort(entries.begin(), entries.end(),
                    [](const entry& a, const entry& b) { return a.address < b.address; });
   return entries;

@@ -67,8 +67,8 @@ struct attachment {
   std::atomic<const std::uint64_t*>* counts_of_user = nullptr;  // where the user's object knows the column
   bool disabled = false;
   char kind = 'k';
-  std::atomic<site*> where{nullptr};
-  void* owner = nullptr;  // the user's object
+  std::atomic<site*> where{nullptr};  // null while it waits for its module
+  void* owner = nullptr;              // the user's object
   /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;
@@ -107,6 +107,8 @@ struct site {
   bool keeps_x87 = false;  // its function has values in x87 registers, which handlers must find elsewhere
   bool yields = false;     // another probe needs bytes of the jump's window: it stays a breakpoint
   const char* why_trap = nullptr;  // why it has no jump
+  const void* module = nullptr;    // the one that it lies in, to be compared only; null: in none
+  bool gone = false;               // that module has been unloaded, and the site is in no table any more
   site* next_retired = nullptr;
 
   /// Visits what is registered and not resting, in order. Inside a section.

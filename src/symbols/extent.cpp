@@ -40,12 +40,17 @@ description describe(std::uintptr_t address) {
     }
     return text;
   }
-  text.module = owner->file_name;
-  const symbol_table& table = owner->symbols();
+  return describe(*owner, address);
+}
+
+description describe(const module& owner, std::uintptr_t address) {
+  description text;
+  text.module = owner.file_name;
+  const symbol_table& table = owner.symbols();
   const symbol* found = table.covering(address);
   if (found == nullptr) found = table.unsized_before(address).which;
   if (found == nullptr) {
-    text.offset = address - owner->bias;
+    text.offset = address - owner.bias;
     return text;
   }
   text.symbol = demangled(found->name);

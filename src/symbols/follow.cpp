@@ -9,6 +9,7 @@
 
 #include "arch/arch.hpp"
 #include "symbols/dynamic.hpp"
+#include "symbols/lookup.hpp"
 
 namespace libprobe::symbols {
 namespace {
@@ -81,27 +82,36 @@ std::optional<std::uintptr_t> behind_indirect(const module& owner, std::uintptr_
   return code_of(owner, *names.front());
 }
 
+std::uintptr_t resolvers_answer(const symbol& which) {
+  using resolver = std::uintptr_t (*)();
+  return reinterpret_cast<resolver>(which.start)();
+}
+
+// With a handle of our own: the module is whole, however young it is, and stays. 0: the loader has none.
 std::uintptr_t loaders_answer(const module& owner, const symbol& which) {
+  const loader_call may_wait;
   void* handle =
       ::dlopen(owner.what == module::kind::program ? nullptr : owner.path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
   if (handle == nullptr) return 0;
   const std::string name{which.name};
   const std::string version{which.version};
-  void* answer =
-      version.empty() ? ::dlsym(handle, name.c_str()) : ::dlvsym(handle, name.c_str(), version.c_str());
+  void* const told = !which.exported   ? nullptr
+                     : version.empty() ? ::dlsym(handle, name.c_str())
+                                       : ::dlvsym(handle, name.c_str(), version.c_str());
+  const auto answer = told != nullptr ? reinterpret_cast<std::uintptr_t>(told) : resolvers_answer(which);
   ::dlclose(handle);
-  return reinterpret_cast<std::uintptr_t>(answer);
+  return answer;
 }
 
 }  // namespace
 
 std::uintptr_t code_of(const module& owner, const symbol& which) {
   if (which.what != symbol::kind::indirect) return which.start;
-  if (which.exported) {
-    if (const std::uintptr_t answer = loaders_answer(owner, which); answer != 0) return answer;
-  }
-  using resolver = std::uintptr_t (*)();
-  return reinterpret_cast<resolver>(which.start)();
+  if (!which.exported && owner.what == module::kind::program) return resolvers_answer(which);
+  auto answer = loaders_answer(owner, which);
+  // Its file may have been replaced, so that it cannot be asked for any more.
+  if (answer == 0) while_loaded(owner, [&] { answer = resolvers_answer(which); });
+  return answer != 0 ? answer : which.start;
 }
 
 std::uintptr_t follow(const snapshot& now, std::uintptr_t function) {
