@@ -398,6 +398,7 @@ std::optional<errc> registry::attach(std::span<request> requests, std::span<wait
     }
     if (why == errc::ok) why = place(requests, detail);
     if (why == errc::ok) wait_for_modules(later);
+    tidy();
     queued = why != errc::ok && !queue_.empty();
   }
   if (queued) commit();  // frees what was placed for a moment

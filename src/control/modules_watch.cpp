@@ -6,6 +6,7 @@
 #include "control/loader_guard.hpp"
 #include "control/registry.hpp"
 #include "control/text_pass.hpp"
+#include "epoch/epoch.hpp"
 #include "os/text.hpp"
 #include "site/text_owner.hpp"
 #include "site/thread.hpp"
@@ -49,7 +50,8 @@ void registry::watch_loader() {
 void registry::modules_changed() noexcept {
   const site::quiet no_handlers;
   const std::lock_guard guard{lock_};
-  look_at_modules();
+  // Those that have come are of no interest until somebody wants probes there.
+  if (symbols::current_counts().removed != modules_->counts.removed) look_at_modules();
 }
 
 /// What lay in modules that are no more is gone. False: no memory to find out. Under the lock; the loader's
@@ -98,7 +100,21 @@ void registry::take_leave(site::site& at, const std::shared_ptr<const symbols::m
 /// The object of a gone probe is registered again: what it was goes with the next commit.
 void registry::replace_gone(const request& by) noexcept {
   auto* const known = static_cast<site::attachment*>(by.handle->load(std::memory_order_relaxed));
-  if (known != nullptr && known != by.what && !known->removed) queue(*known);
+  if (known == nullptr || known == by.what || known->removed) return;
+  queue(*known);
+  ++replaced_;
+}
+
+/// A program whose libraries come and go need never commit: what it leaves behind is freed now and then, if
+/// just then no thread is in a handler. Under the lock, and never waits.
+void registry::tidy() noexcept {
+  constexpr std::size_t patience = 64;
+  if (replaced_ < patience) return;
+  take_out_queued();
+  if (!epoch::try_synchronize()) return;
+  take_retired().free();
+  free_retired();
+  replaced_ = 0;
 }
 
 /// Between the lookup and now a module has gone, and another one has taken its place.

@@ -152,36 +152,39 @@ void registry::reclaim_code() noexcept {
   }
 }
 
-errc registry::commit() noexcept {
-  if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
-  const site::quiet no_handlers;
-  const std::lock_guard one_at_a_time{commit_lock_};
-  errc answer = errc::ok;
-  site::site* sites = nullptr;
-  site::table<site::site>::storage* tables = nullptr;
-  site::table<site::chunk>::storage* chunk_tables = nullptr;
-  site::table<site::landing>::storage* landing_tables = nullptr;
-  site::table<const char>::storage* page_tables = nullptr;
-  {
-    const std::lock_guard guard{lock_};
-    look_at_modules();
-    answer = take_out_queued();
-    sites = std::exchange(retired_sites_, nullptr);
-    tables = site::sites.take_retired();
-    chunk_tables = site::chunks.take_retired();
-    landing_tables = site::landings.take_retired();
-    page_tables = site::hop_pages.take_retired();
-    if (dying_.empty() && sites == nullptr && tables == nullptr && chunk_tables == nullptr &&
-        landing_tables == nullptr && page_tables == nullptr) {
-      return answer;
-    }
-  }
-  epoch::synchronize();
+registry::retired registry::take_retired() noexcept {
+  return {std::exchange(retired_sites_, nullptr), site::sites.take_retired(), site::chunks.take_retired(),
+          site::landings.take_retired(), site::hop_pages.take_retired()};
+}
+
+bool registry::retired::empty() const noexcept {
+  return sites == nullptr && tables == nullptr && chunk_tables == nullptr && landing_tables == nullptr &&
+         page_tables == nullptr;
+}
+
+void registry::retired::free() noexcept {
   while (sites != nullptr) delete std::exchange(sites, sites->next_retired);
   site::table<site::site>::drop(tables);
   site::table<site::chunk>::drop(chunk_tables);
   site::table<site::landing>::drop(landing_tables);
   site::table<const char>::drop(page_tables);
+}
+
+errc registry::commit() noexcept {
+  if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
+  const site::quiet no_handlers;
+  const std::lock_guard one_at_a_time{commit_lock_};
+  errc answer = errc::ok;
+  retired old;
+  {
+    const std::lock_guard guard{lock_};
+    look_at_modules();
+    answer = take_out_queued();
+    old = take_retired();
+    if (dying_.empty() && old.empty()) return answer;
+  }
+  epoch::synchronize();
+  old.free();
   for (epoch::backoff patience;; patience.wait()) {
     const std::lock_guard guard{lock_};
     if (!free_retired()) continue;

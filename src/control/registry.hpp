@@ -162,6 +162,18 @@ class registry : private window_observer {
   void window_closes(const site::site& at) noexcept override { jumps_.set_landings(at, true); }
   void window_is_open(const site::site& at) noexcept override { jumps_.set_landings(at, false); }
   errc take_out_queued() noexcept;
+  /// Out of all tables, to be freed after a grace period.
+  struct retired {
+    site::site* sites = nullptr;
+    site::table<site::site>::storage* tables = nullptr;
+    site::table<site::chunk>::storage* chunk_tables = nullptr;
+    site::table<site::landing>::storage* landing_tables = nullptr;
+    site::table<const char>::storage* page_tables = nullptr;
+    [[nodiscard]] bool empty() const noexcept;
+    void free() noexcept;
+  };
+  retired take_retired() noexcept;
+  void tidy() noexcept;
   bool free_retired() noexcept;
   void reclaim_code() noexcept;
 
@@ -186,6 +198,7 @@ class registry : private window_observer {
   };
   std::vector<departed> gone_;  // in no table any more, but not all of their attachments are removed
   std::shared_ptr<const symbols::snapshot> modules_;  // in which sites lie
+  std::size_t replaced_ = 0;  // gone probes that were registered anew, since they were last tidied up
   std::vector<waiting> waiting_;
   std::uint64_t next_number_ = 1;
   site::site* retired_sites_ = nullptr;

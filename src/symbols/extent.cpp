@@ -16,7 +16,8 @@ std::optional<extent> function_at(std::uintptr_t address) {
   if (owner == nullptr) return by_unwind_table(address);
   const symbol_table& table = owner->symbols();
   if (const symbol* found = table.covering(address)) return extent{found->start, found->start + found->size};
-  const auto entry = by_unwind_table(address);
+  std::optional<extent> entry;
+  while_loaded(*owner, [&] { entry = by_unwind_table(address); });  // read in its memory
   const auto unsized = table.unsized_before(address);
   if (unsized.which == nullptr) return entry;
   const extent until_next{unsized.which->start, unsized.end};
