@@ -176,6 +176,9 @@ void prepare_ordinary() noexcept;
 /// left.
 void call_live(const void* entry, registers& regs, std::size_t stack_bytes, result_registers result);
 
+/// Calls handler(a, b, c). An exception that leaves it ends the process, as one that leaves a detour.
+std::uint64_t call_confined(const void* handler, void* a, void* b, int c);
+
 /// True if resuming by hand restores all that sigreturn would.
 bool can_resume(const ucontext_t& context) noexcept;
 

@@ -6,6 +6,7 @@
 
 extern "C" {
 bool libprobe_guarded_load(std::uintptr_t from, std::uint64_t* to);
+std::uint64_t libprobe_call_confined(const void* handler, void* a, void* b, int c);
 extern const char libprobe_guarded_access[];
 extern const char libprobe_guarded_exit[];
 extern const char libprobe_guarded_stack_access[];
@@ -139,6 +140,10 @@ bool fix_guarded_load(ucontext_t& context) noexcept {
 
 bool guarded_load(std::uintptr_t from, std::uint64_t& to) noexcept {
   return libprobe_guarded_load(from, &to);
+}
+
+std::uint64_t call_confined(const void* handler, void* a, void* b, int c) {
+  return libprobe_call_confined(handler, a, b, c);
 }
 
 fault_words fault_of(const ucontext_t& context) noexcept {

@@ -40,6 +40,7 @@
         .type libprobe_trap_entry, @function
 libprobe_trap_entry:
         .cfi_startproc
+        .cfi_personality 0x9b, DW.ref.libprobe_trap_personality
         endbr64
         pushq   %rbx
         .cfi_adjust_cfa_offset 8
@@ -89,6 +90,27 @@ libprobe_trap_entry:
         jmp     3b
         .cfi_endproc
         .size libprobe_trap_entry, .-libprobe_trap_entry
+
+// uint64_t libprobe_call_confined(const void* handler, void* a, void* b, int c)
+        .p2align 4
+        .globl libprobe_call_confined
+        .hidden libprobe_call_confined
+        .type libprobe_call_confined, @function
+libprobe_call_confined:
+        .cfi_startproc
+        .cfi_personality 0x9b, DW.ref.libprobe_handler_personality
+        subq    $8, %rsp
+        .cfi_adjust_cfa_offset 8
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        movq    %rdx, %rsi
+        movl    %ecx, %edx
+        call    *%rax
+        addq    $8, %rsp
+        .cfi_adjust_cfa_offset -8
+        ret
+        .cfi_endproc
+        .size libprobe_call_confined, .-libprobe_call_confined
 
 // bool guarded_load(from, to): its one load may fault; the fault handlers then go on at libprobe_guarded_exit.
         .p2align 4

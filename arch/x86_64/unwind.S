@@ -35,5 +35,6 @@ DW.ref.\name:
         personality_reference libprobe_handler_personality
         personality_reference libprobe_replacement_personality
         personality_reference libprobe_return_personality
+        personality_reference libprobe_trap_personality
 
         .section .note.GNU-stack, "", @progbits

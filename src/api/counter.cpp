@@ -9,7 +9,7 @@ namespace libprobe {
 namespace {
 
 bool release(site::attachment& a) noexcept {
-  if (a.owner != nullptr) api::forget(static_cast<counter*>(a.owner)->state_, a);
+  a.part(a);
   delete &a;
   return true;
 }

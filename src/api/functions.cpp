@@ -39,6 +39,7 @@ void add_fitting(const symbols::module& owner, const std::string& pattern, std::
       continue;
     }
     const auto address = symbols::code_of(owner, one);
+    if (address == 0) continue;
     auto size = one.size;
     if (size == 0 || address != one.start) {
       const auto code = symbols::function_at(address);

@@ -11,7 +11,7 @@ namespace {
 
 bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::jprobe_attachment&>(base);
-  if (a.owner != nullptr) api::forget(static_cast<jprobe*>(a.owner)->state_, a);
+  a.part(a);
   delete &a;
   return true;
 }

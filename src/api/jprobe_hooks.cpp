@@ -26,7 +26,7 @@ site::step replacement_before(site::attachment& a, site::hit& hit) {
   if (hit.replacement != nullptr) return site::step::missed;  // one function runs, the first
   a.running.fetch_add(1, std::memory_order_relaxed);          // inside the section that keeps `a`
   hit.replacement = &a;
-  if (hit.vectors != nullptr) site::self.run->replacement = &a;
+  site::self.chosen = &a;
   return site::step::go_on;
 }
 

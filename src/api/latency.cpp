@@ -22,7 +22,6 @@ static_assert((1 + latency_buckets::count_of) * sizeof(std::uint64_t) <= epoch::
 
 /// Tables that no latency uses now. Never unmapped: a thread may be about to add to one.
 struct spare_tables {
-  std::mutex lock;
   std::vector<std::uint64_t*> free;
   static spare_tables& instance() {
     static auto* const one = new spare_tables;
@@ -33,7 +32,7 @@ struct spare_tables {
 /// All zero; null where there is no memory.
 std::uint64_t* take_table() {
   auto& spare = spare_tables::instance();
-  const std::lock_guard guard{spare.lock};
+  const std::lock_guard guard{control::registry::instance().stores()};
   spare.free.reserve(spare.free.size() + 1);
   const auto size = epoch::most_rows() * epoch::row_bytes;
   if (spare.free.empty()) return static_cast<std::uint64_t*>(os::map_zeros(size));
@@ -44,7 +43,7 @@ std::uint64_t* take_table() {
 
 void give_table(std::uint64_t* table) noexcept {
   auto& spare = spare_tables::instance();
-  const std::lock_guard guard{spare.lock};
+  const std::lock_guard guard{control::registry::instance().stores()};
   os::clear_zeros(table, epoch::most_rows() * epoch::row_bytes);
   try {
     spare.free.push_back(table);
@@ -55,8 +54,7 @@ void give_table(std::uint64_t* table) noexcept {
 
 bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::latency_attachment&>(base);
-  if (a.owner != nullptr) api::forget(static_cast<latency*>(a.owner)->state_, a);
-  a.owner = nullptr;
+  a.part(a);
   if (a.active.load(std::memory_order_acquire) != 0)
     return false;  // calls that have not returned; see give()
   give_table(a.table);

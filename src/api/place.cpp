@@ -89,10 +89,9 @@ arch::vector_use vectors_used_by(std::uintptr_t function) {
     std::uint64_t generation = 0;
     arch::vector_use use;
   };
-  static std::mutex lock;
   static std::array<answer, 16> answers;
   static std::size_t next = 0;
-  const std::lock_guard guard{lock};
+  const std::lock_guard no_fork{registry::instance().lookups()};
   const auto generation = symbols::generation();
   for (const auto& known : answers) {
     if (known.function == function && known.generation == generation) return known.use;

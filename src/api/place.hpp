@@ -10,6 +10,8 @@
 #include "api/detail.hpp"
 #include "control/counter_store.hpp"
 #include "control/registry.hpp"
+#include "os/signals.hpp"
+#include "os/threads.hpp"
 #include "site/thread.hpp"
 #include "symbols/symbols.hpp"
 
@@ -55,6 +57,13 @@ arch::vector_use vectors_of(probe_flags flags, Handlers... handlers) {
 /// The count of a probe that is not registered any more, without its column.
 void keep_count(detail::probe_state& state) noexcept;
 
+/// Tells the user's object that it is free, unless it was registered again meanwhile.
+inline void forget(detail::probe_state& state, site::attachment& a) noexcept {
+  void* mine = &a;
+  if (state.attachment.load(std::memory_order_acquire) == mine) keep_count(state);
+  state.attachment.compare_exchange_strong(mine, nullptr, std::memory_order_release);
+}
+
 /// An attachment of type A with what every kind sets.
 template <class A, class Probe>
 A& fill(A& a, Probe& p, char kind, bool (*release)(site::attachment&) noexcept) {
@@ -66,6 +75,11 @@ A& fill(A& a, Probe& p, char kind, bool (*release)(site::attachment&) noexcept) 
   a.resting = a.disabled;
   a.kind = kind;
   a.owner = &p;
+  a.on_stack_of = os::is_on_own_stack(&p) ? os::thread_id() : 0;
+  a.part = [](site::attachment& base) noexcept {
+    if (base.owner != nullptr) forget(static_cast<Probe*>(base.owner)->state_, base);
+    base.owner = nullptr;
+  };
   a.release = release;
   return a;
 }
@@ -76,13 +90,6 @@ wish wish_of(Probe& p, site::attachment* a) {
   wish made{&p.at, &p.state_, attachment_ptr{a}, {}, any(p.flags & probe_flags::pending)};
   made.need.no_jump = any(p.flags & probe_flags::no_jump);
   return made;
-}
-
-/// Tells the user's object that it is free, unless it was registered again meanwhile.
-inline void forget(detail::probe_state& state, site::attachment& a) noexcept {
-  void* mine = &a;
-  if (state.attachment.load(std::memory_order_acquire) == mine) keep_count(state);
-  state.attachment.compare_exchange_strong(mine, nullptr, std::memory_order_release);
 }
 
 /// Resolves, places and arms, all or nothing. Throws std::bad_alloc and has changed nothing then.

@@ -14,7 +14,10 @@ site::step probe_before(site::attachment& a, site::hit& hit) {
 }
 void probe_after(site::attachment& a, registers& regs) { own(a).post_handler(owner(a), regs); }
 bool probe_fault(site::attachment& a, registers& regs, int signo) {
-  return own(a).fault_handler(owner(a), regs, signo);
+  // The signal's handler is entered from the kernel: no frame of ours lies between that would stop an
+  // exception.
+  return (arch::call_confined(reinterpret_cast<const void*>(own(a).fault_handler), &owner(a), &regs, signo) &
+          0xff) != 0;
 }
 
 }  // namespace libprobe::api

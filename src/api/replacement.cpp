@@ -12,7 +12,7 @@ namespace {
 bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::jprobe_attachment&>(base);
   if (a.running.load(std::memory_order_acquire) != 0) return false;  // pairs with libprobe_on_replacement()
-  if (a.owner != nullptr) api::forget(static_cast<replacement*>(a.owner)->state_, a);
+  a.part(a);
   delete &a;
   return true;
 }

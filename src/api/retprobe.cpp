@@ -26,8 +26,7 @@ namespace {
 
 bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::retprobe_attachment&>(base);
-  if (a.owner != nullptr) api::forget(static_cast<retprobe*>(a.owner)->state_, a);
-  a.owner = nullptr;
+  a.part(a);
   // Calls that have not returned still hold instances: pairs with the release in instance_pool::give().
   if (a.active.load(std::memory_order_acquire) != 0) return false;
   delete &a;

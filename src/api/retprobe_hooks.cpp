@@ -11,12 +11,15 @@ namespace {
 
 retprobe_attachment& own(site::attachment& a) noexcept { return static_cast<retprobe_attachment&>(a); }
 
-void append(site::followed_call& call, site::instance_pool& pool, retprobe_instance& instance) noexcept {
+/// Where it is linked in.
+retprobe_instance** append(site::followed_call& call, site::instance_pool& pool,
+                           retprobe_instance& instance) noexcept {
   auto use = pool.return_vectors;
   auto** link = &call.instances;
   for (; *link != nullptr; link = &(*link)->next_in_call_) use.add(site::pool_of(**link).return_vectors);
   *link = &instance;
   arch::set_return_vectors(site::number_of(call), use);
+  return link;
 }
 
 }  // namespace
@@ -27,7 +30,7 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
   // The call comes first: entry_handler runs only where the end of the call will be told, too.
   if (hit.call == nullptr) {
     hit.call = hit::begin_call(hit.regs, used);
-    if (hit.vectors != nullptr) site::self.run->call = hit.call;
+    site::self.beginning = hit.call;
   }
   if (hit.call == nullptr) return site::step::missed;
   auto* instance = pool.take();
@@ -44,14 +47,14 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
   if (instance != nullptr) {
     instance->probe_ = static_cast<retprobe*>(a.owner);
     instance->return_address_ = reinterpret_cast<void*>(arch::return_address(hit.regs));
-    if (pool.entry_handler == nullptr || pool.entry_handler(*instance, hit.regs) == 0) {
-      append(*hit.call, pool, *instance);
+    auto** const link = append(*hit.call, pool, *instance);  // the handler may never return
+    if (pool.entry_handler == nullptr || pool.entry_handler(*instance, hit.regs) == 0)
       return site::step::go_on;
-    }
+    *link = nullptr;
     pool.give(*instance);
   }
   if (hit.call->instances == nullptr) {
-    if (hit.vectors != nullptr) site::self.run->call = nullptr;
+    site::self.beginning = nullptr;
     hit::end_call(*std::exchange(hit.call, nullptr));
   }
   return instance != nullptr ? site::step::go_on : site::step::missed;
@@ -62,7 +65,7 @@ void retprobe_returned(site::instance_pool& pool, retprobe_instance& instance, r
 }
 
 void retprobe_abandoned(site::instance_pool& pool, retprobe_instance& instance) {
-  own(pool).unwind_handler(instance);
+  arch::call_confined(reinterpret_cast<const void*>(own(pool).unwind_handler), &instance, nullptr, 0);
 }
 
 }  // namespace libprobe::api

@@ -146,7 +146,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   }
   plan_jumps(placed);
   // Nothing after this may run out of memory.
-  const auto room = attached_ + requests.size();
+  const auto room = attached_ + waiting_.size() + requests.size();
   yielding_.reserve(yielding_.size() + placed.yielding.size());
   queue_.reserve(room);
   dying_.reserve(room);
@@ -387,7 +387,10 @@ std::optional<errc> registry::attach(std::span<request> requests, std::span<wait
     if (why == errc::ok && !look_at_modules()) why = errc::out_of_memory;
     if (why == errc::ok && lead_elsewhere(requests, known)) return std::nullopt;
     try {
-      if (why == errc::ok) waiting_.reserve(waiting_.size() + later.size());
+      if (why == errc::ok) {
+        waiting_.reserve(waiting_.size() + later.size());
+        dying_.reserve(attached_ + requests.size() + waiting_.size() + later.size());
+      }
       if (why == errc::ok && !guarded_) why = put_guards(requests, detail);
     } catch (const std::bad_alloc&) {
       why = errc::out_of_memory;

@@ -3,6 +3,7 @@
 #include <mutex>
 #include <vector>
 
+#include "control/registry.hpp"
 #include "epoch/epoch.hpp"
 #include "os/zeros.hpp"
 #include "site/counter.hpp"
@@ -11,7 +12,6 @@ namespace libprobe::control {
 
 namespace {
 
-std::mutex lock;
 // Never destroyed: probes of static storage duration count to the end.
 std::vector<std::uint64_t*>& free_columns() {
   static auto* const one = new std::vector<std::uint64_t*>;
@@ -19,14 +19,14 @@ std::vector<std::uint64_t*>& free_columns() {
 }
 
 void give_column(std::uint64_t* column) {
-  const std::lock_guard guard{lock};
+  const std::lock_guard guard{registry::instance().stores()};
   free_columns().push_back(column);  // has the room: it was there before
 }
 
 }  // namespace
 
 counter_column take_column() noexcept {
-  const std::lock_guard guard{lock};
+  const std::lock_guard guard{registry::instance().stores()};
   try {
     auto& free = free_columns();
     if (free.empty()) {

@@ -9,6 +9,7 @@
 #include "arch/arch.hpp"
 #include "control/registry.hpp"
 #include "epoch/epoch.hpp"
+#include "os/process.hpp"
 #include "site/actions.hpp"
 #include "site/thread.hpp"
 
@@ -31,7 +32,6 @@ errc prepare() noexcept {
   epoch::prepare();
   arch::prepare_ordinary();
   site::errno_offset = reinterpret_cast<std::uintptr_t>(&errno) - arch::thread_base();
-  site::process = os::process_id();
   for (int signo = 1; signo <= site::last_signal; ++signo) {
     if (signo != SIGKILL && signo != SIGSTOP && !take_over(signo)) return errc::signal_refused;
   }
@@ -41,6 +41,7 @@ errc prepare() noexcept {
 // When the program is loaded: before there are threads that might fork while another one registers its first
 // probe.
 [[gnu::constructor]] void prepare_fork() noexcept {
+  os::settle();
   registry::instance();
   pthread_atfork([] { registry::instance().before_fork(); },
                  [] { registry::instance().after_fork_in_parent(); },
@@ -61,6 +62,8 @@ errc prepare_engine() noexcept {
   // Plain, as the registry's lock is held: the guard of a local static might stay taken in a forked child.
   static constinit bool done = false;
   static constinit errc answer = errc::ok;
+  // A guest's signal handlers are its own.
+  if (!done && os::is_guest()) return errc::signal_refused;
   if (!done) answer = prepare();
   done = true;
   return answer;

@@ -49,6 +49,7 @@ void registry::watch_loader() {
 
 void registry::modules_changed() noexcept {
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard guard{lock_};
   // Those that have come are of no interest until somebody wants probes there.
   if (symbols::current_counts().removed != modules_->counts.removed) look_at_modules();

@@ -63,6 +63,7 @@ void registry::queue(site::attachment& a) noexcept {
 
 void registry::detach(std::span<std::atomic<void*>* const> handles) noexcept {
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard guard{lock_};
   for (auto* handle : handles) {
     auto* a = get(*handle);
@@ -173,6 +174,7 @@ void registry::retired::free() noexcept {
 errc registry::commit() noexcept {
   if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard one_at_a_time{commit_lock_};
   errc answer = errc::ok;
   retired old;
@@ -195,6 +197,7 @@ errc registry::commit() noexcept {
 
 errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept {
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard guard{lock_};
   auto* a = get(handle);
   if (a == nullptr || a->removed) return errc::not_registered;
@@ -227,6 +230,7 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
 
 bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard guard{lock_};
   const auto* a = get(handle);
   if (a == nullptr || a->removed) return false;
@@ -236,6 +240,7 @@ bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
 
 std::vector<entry> registry::list() {
   const site::quiet no_handlers;
+  settle();
   const std::lock_guard guard{lock_};
   look_at_modules();
   std::vector<entry> entries;
@@ -272,15 +277,6 @@ std::vector<entry> registry::list() {
   std::stable_sort(entries.begin(), entries.end(),
                    [](const entry& a, const entry& b) { return a.address < b.address; });
   return entries;
-}
-
-void registry::after_fork_in_child() noexcept {
-  epoch::after_fork_in_child();
-  site::action_change::after_fork_in_child();
-  site::process = os::process_id();
-  // A commit that was waiting in another thread is gone with it; what it had taken out waits for the next.
-  new (&commit_lock_) std::mutex;
-  after_fork_in_parent();
 }
 
 }  // namespace libprobe::control

@@ -11,10 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "control/fork_lock.hpp"
 #include "control/function_text.hpp"
 #include "control/jump_planner.hpp"
 #include "control/slot_store.hpp"
 #include "control/text_pass.hpp"
+#include "os/process.hpp"
 #include "site/site.hpp"
 #include "site/thread.hpp"
 #include "symbols/modules.hpp"
@@ -87,6 +89,7 @@ class registry : private window_observer {
   template <class F>
   void with_attachment(const std::atomic<void*>& handle, F&& visit) noexcept {
     const site::quiet no_handlers;
+    settle();
     const std::lock_guard guard{lock_};
     const auto* a = static_cast<const site::attachment*>(handle.load(std::memory_order_acquire));
     if (a != nullptr && !a->removed) visit(*a);
@@ -112,20 +115,30 @@ class registry : private window_observer {
 
   /// For looking names up outside of the members above. fork() waits for it, as for those: a thread that is
   /// inside the symbol tables or the loader at that moment is gone in the child, and its locks stay locked.
-  std::mutex& lookups() noexcept { return lookups_; }
+  fork_lock& lookups() noexcept {
+    settle();
+    return lookups_;
+  }
+  /// For what registration takes from stores of its own: innermost, nothing else is taken while it is held.
+  fork_lock& stores() noexcept {
+    settle();
+    return stores_;
+  }
 
-  void before_fork() noexcept {
-    lookups_.lock();
-    lock_.lock();
-  }
-  void after_fork_in_parent() noexcept {
-    lock_.unlock();
-    lookups_.unlock();
-  }
+  /// libc's fork calls these. A child made without it is noticed at its first call here.
+  void before_fork() noexcept;
+  void after_fork_in_parent() noexcept;
   void after_fork_in_child() noexcept;
 
  private:
   registry() = default;
+
+  /// First of all: the process may be a child that has a copy of this memory.
+  void settle() noexcept {
+    if (os::was_copied()) settle_copy();
+  }
+  void settle_copy() noexcept;
+  void forget_other_threads() noexcept;
 
   /// A registration's sites: new ones (or known ones planned anew), and those whose jump is in the way.
   struct placement {
@@ -174,6 +187,7 @@ class registry : private window_observer {
   };
   retired take_retired() noexcept;
   void tidy() noexcept;
+  void forget_owner(site::attachment& a, int me) noexcept;
   bool free_retired() noexcept;
   void reclaim_code() noexcept;
 
@@ -181,9 +195,15 @@ class registry : private window_observer {
   bool told_of_unloading_ = false;     // by the loader, each time
   bool told_of_constructors_ = false;  // before they run
   bool guarded_ = false;               // and no thread has SIGTRAP blocked
-  std::mutex commit_lock_;             // held across the grace period: taken first, never inside a handler
-  std::mutex lookups_;                 // never held together with the others but at fork
-  std::mutex lock_;                    // held for any change, never while waiting
+  fork_lock commit_lock_;              // held across the grace period: taken first, never inside a handler
+  fork_lock lookups_;                  // never held together with the others but at fork
+  fork_lock lock_;                     // held for any change, never while waiting
+  fork_lock stores_;
+  struct {
+    int commit, lookups, lock, stores;  // who held them before: see fork_lock
+    bool text;                          // taken for the fork
+    int thread;                         // that forks
+  } fork_{};
   function_text functions_;
   slot_store slots_;
   jump_planner jumps_{functions_, slots_};

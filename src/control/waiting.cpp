@@ -27,6 +27,7 @@ void registry::stop_waiting(site::attachment& a) noexcept {
 
 void registry::place_waiting() noexcept {
   const site::quiet no_handlers;
+  settle();
   try {
     struct sought {
       std::uint64_t number;
@@ -42,7 +43,7 @@ void registry::place_waiting() noexcept {
     if (all.empty()) return;
     // Not under the lock: the loader is asked, too.
     for (auto& one : all) {
-      const symbols::lookup no_fork{lookups_};
+      const symbols::lookup no_fork{lookups_};  // gives way to the loader
       const auto found = symbols::resolve(location{one.name}, one.why);
       if (found) {
         one.address = *found;

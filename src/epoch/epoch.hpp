@@ -25,7 +25,9 @@ struct alignas(64) reader {
 namespace detail {
 extern constinit std::atomic<std::uint64_t> current;
 extern constinit std::atomic<std::uint64_t> unrecorded;  // sections of threads that found no free record
-extern constinit std::atomic<bool> readers_pay;          // no asymmetric barrier: full barriers on entry
+extern __thread std::uint64_t unrecorded_here
+    __attribute__((tls_model("initial-exec")));  // those of this thread
+extern constinit std::atomic<bool> readers_pay;  // no asymmetric barrier: full barriers on entry
 extern __thread reader* self __attribute__((tls_model("initial-exec")));
 reader* claim() noexcept;
 }  // namespace detail
@@ -40,6 +42,7 @@ struct token {
 inline token enter() noexcept {
   token mine{detail::self != nullptr ? detail::self : detail::claim()};
   if (mine.record == nullptr) {
+    ++detail::unrecorded_here;
     detail::unrecorded.fetch_add(1, std::memory_order_seq_cst);
     return mine;
   }
@@ -62,9 +65,20 @@ inline token enter() noexcept {
 inline void leave(const token& mine) noexcept {
   if (mine.record == nullptr) {
     detail::unrecorded.fetch_sub(1, std::memory_order_release);
+    --detail::unrecorded_here;
   } else if (mine.outer == 0) {
     // Pairs with the acquire loads in synchronize(): all that the section did comes before the free.
     mine.record->since.store(0, std::memory_order_release);
+  }
+}
+
+/// The calling thread's stack is being unwound for good: all of its sections are over.
+inline void leave_all() noexcept {
+  if (detail::self != nullptr) {
+    detail::self->since.store(0, std::memory_order_release);
+  } else {
+    detail::unrecorded.fetch_sub(detail::unrecorded_here, std::memory_order_release);
+    detail::unrecorded_here = 0;
   }
 }
 
@@ -81,7 +95,10 @@ class section {
 };
 
 /// The number of the calling thread, inside a section: without a system call where the thread has a record.
+/// That of a thread which shares this memory from another process is its process's home, which outlives it.
 int thread_number() noexcept;
+/// True if the calling thread has a record, so that its number is its own.
+inline bool has_record() noexcept { return detail::self != nullptr; }
 
 /// Of a table with a row for each thread: where the calling thread's own begins; 0: it has none, since it was
 /// never in a section, or there are too many threads. The first row is nobody's.
@@ -101,7 +118,7 @@ void synchronize() noexcept;
 /// The same without waiting. False: some section is open that was so before, perhaps the caller's own.
 bool try_synchronize() noexcept;
 
-/// In a forked child: only the calling thread is left.
+/// In a forked child, once the process has settled: only the calling thread is left.
 void after_fork_in_child() noexcept;
 
 /// How many grace periods there have been, and how many records are in use: for tests and benchmarks.

@@ -54,16 +54,20 @@ bool try_synchronize() noexcept {
 
 void after_fork_in_child() noexcept {
   os::prepare_barriers();
-  for (std::size_t i = 0; i < detail::records_used.load(); ++i) {
+  const auto used = std::min(detail::records_used.load(), detail::record_count);
+  // libc's fork comes here in the thread that forked. Whoever comes after another kind of fork may be a
+  // thread that was made since, and does not know which of the records is in use by the one that forked.
+  const int others = os::thread_id() == os::process_id() ? 0 : os::process_id();
+  for (std::size_t i = 0; i < used; ++i) {
     reader& record = detail::records[i];
     if (&record == detail::self) {
       record.owner.store(os::thread_id());
     } else {
       record.since.store(0);
-      record.owner.store(0);
+      record.owner.store(record.owner != 0 ? others : 0);
     }
   }
-  detail::unrecorded.store(0);
+  detail::unrecorded.store(detail::unrecorded_here);
 }
 
 std::uint64_t grace_periods() noexcept { return completed.load(std::memory_order_relaxed); }

@@ -1,5 +1,6 @@
 // A thread's first section, in whatever signal context it comes. Part of the hit path.
 #include "epoch/records.hpp"
+#include "os/process.hpp"
 #include "os/signals.hpp"
 
 namespace libprobe::epoch::detail {
@@ -9,6 +10,7 @@ constinit std::atomic<std::uint64_t> unrecorded{0};
 constinit std::atomic<bool> readers_pay{true};
 constinit reader records[record_count]{};
 constinit std::atomic<std::size_t> records_used{0};
+__thread std::uint64_t unrecorded_here __attribute__((tls_model("initial-exec"))) = 0;
 __thread reader* self __attribute__((tls_model("initial-exec"))) = nullptr;
 
 void reclaim_if_dead(reader& record) noexcept {
@@ -62,6 +64,9 @@ reader* find_record(int thread) noexcept {
 }  // namespace
 
 reader* claim() noexcept {
+  // A guest's thread may run on the thread-local memory of one of ours (vfork), which would take over a
+  // record with the guest's number; and would seem to have ended as soon as the guest has.
+  if (os::is_guest()) return nullptr;
   reader* mine = find_record(os::thread_id());
   // A signal handler that came in between may have claimed one already: keep the first.
   if (self != nullptr) {
@@ -87,7 +92,8 @@ std::size_t rows() noexcept {
 }
 
 int thread_number() noexcept {
-  return detail::self != nullptr ? detail::self->owner.load(std::memory_order_relaxed) : os::thread_id();
+  if (has_record()) return detail::self->owner.load(std::memory_order_relaxed);
+  return os::is_guest() ? os::home_process() : os::thread_id();
 }
 
 }  // namespace libprobe::epoch

@@ -26,7 +26,8 @@ void free_call(site::followed_call& call) noexcept {
   call.over.store(false, std::memory_order_relaxed);
   call.sp.store(0, std::memory_order_relaxed);
   call.instances = nullptr;
-  if (site::self.spare_call == 0) {
+  // A guest's thread may leave the thread-local memory to another, with another number.
+  if (site::self.spare_call == 0 && epoch::has_record()) {
     call.owner.store(epoch::thread_number(), std::memory_order_relaxed);
     site::self.spare_call = static_cast<std::uint32_t>(site::number_of(call));
     return;

@@ -75,14 +75,11 @@ inline int run_only(const site::site& at, site::attachment& a, registers& regs,
 /// Handlers that can be left by an exception, at a function's entry.
 [[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors,
                                    arch::vector_use saved) {
-  open_run run;
+  const open_run run;
   const site::site* at = from.at.load(std::memory_order_acquire);
   if (at == nullptr) return 0;
   site::hit hit{regs, vectors, saved, true};
-  const int moved = run_hit(*at, hit);
-  run->call = nullptr;
-  run->replacement = nullptr;
-  return moved;
+  return run_hit(*at, hit);
 }
 
 }  // namespace
@@ -156,6 +153,7 @@ int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, 
   // It may take long, and is counted as running.
   site::outcall_run run{chosen, {}, site::self.replacement};
   site::self.replacement = &run;
+  site::self.chosen = nullptr;
   chosen->replace_live(*chosen, *regs);
   site::self.replacement = run.outer;
   chosen->running.fetch_sub(

@@ -9,21 +9,20 @@ using namespace libprobe;
 
 void libprobe_on_entry(registers* regs, void* vectors) {
   const auto address = regs->ip();
-  hit::open_run run;
+  const hit::open_run run;
   const site::site* at = site::sites.find(address);
   // Changed since the trap: whatever stands there now runs, and traps again if it must.
   if (at == nullptr || !at->wants_ordinary()) return;
   site::hit hit{*regs, vectors};
   const bool redirected = hit::run_before(*at, hit);
   hit::run_call(*at, hit, redirected);
-  run->call = nullptr;
-  run->replacement = nullptr;
 }
 
 void libprobe_on_replacement(registers* regs, void* vectors) {
   auto& what = *reinterpret_cast<site::attachment*>(regs->ip());
   site::outcall_run run{&what, {}, site::self.replacement};
   site::self.replacement = &run;
+  site::self.chosen = nullptr;
   what.replace(what, *regs, vectors);
   site::self.replacement = run.outer;
   what.running.fetch_sub(1,

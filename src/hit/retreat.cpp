@@ -6,7 +6,6 @@
 
 #include "site/site.hpp"
 #include "site/text_owner.hpp"
-#include "site/thread.hpp"
 
 namespace libprobe::hit {
 
@@ -37,10 +36,29 @@ class text_file {
   long file_;
 };
 
+/// A signal handler in between might fork, or never come back; and the text would have an owner for ever.
+class uninterrupted {
+ public:
+  uninterrupted() noexcept {
+    const std::uint64_t all = ~std::uint64_t{0};
+    change(SIG_BLOCK, &all, &before_);
+  }
+  ~uninterrupted() { change(SIG_SETMASK, &before_, nullptr); }
+  uninterrupted(const uninterrupted&) = delete;
+  uninterrupted& operator=(const uninterrupted&) = delete;
+
+ private:
+  static void change(int how, const std::uint64_t* next, std::uint64_t* before) noexcept {
+    arch::system_call(__NR_rt_sigprocmask, how, reinterpret_cast<long>(next), reinterpret_cast<long>(before),
+                      sizeof *next);
+  }
+  std::uint64_t before_ = 0;
+};
+
 }  // namespace
 
 void retreat(std::uintptr_t address) noexcept {
-  const site::quiet no_handlers;  // which might want to write text themselves
+  const uninterrupted alone;
   const site::text_owner mine{site::text_owner::if_free};
   if (!mine) return;
   site::site* at = site::sites.find(address);

@@ -35,6 +35,7 @@ bool run_before(const site::site& at, site::hit& hit) noexcept {
     }
   });
   if (!redirected) hit.regs.set_ip(at.address);
+  site::self.beginning = nullptr;
   return redirected;
 }
 
@@ -62,7 +63,10 @@ void run_branch(const site::site& at, site::hit& hit) noexcept {
 void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   auto& regs = hit.regs;
   if (redirected) {
-    if (hit.replacement != nullptr) hit.replacement->running.fetch_sub(1, std::memory_order_release);
+    if (hit.replacement != nullptr) {
+      hit.replacement->running.fetch_sub(1, std::memory_order_release);
+      site::self.chosen = nullptr;
+    }
   } else if (hit.replacement != nullptr) {
     arch::divert_to_replacement(regs, reinterpret_cast<std::uintptr_t>(hit.replacement));
   } else if (const bool after = at.wants_after(); after && arch::is_branch(at.plan)) {

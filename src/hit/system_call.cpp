@@ -9,6 +9,7 @@
 
 #include "arch/arch.hpp"
 #include "hit/signal.hpp"
+#include "os/process.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -62,8 +63,7 @@ long change_action(int signo, long next, long old) noexcept {
   os::signal_action wanted;
   if (next != 0 && !read(next, wanted)) return -EFAULT;
   wanted.mask &= ~never_blocked;
-  if (next != 0 && os::process_id() != site::process.load(std::memory_order_relaxed))
-    return change_action_of_child(signo, wanted, old);
+  if (next != 0 && os::is_guest() && !os::was_copied()) return change_action_of_child(signo, wanted, old);
 
   const site::action_change change;
   auto& believed = site::actions[signo];

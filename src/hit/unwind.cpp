@@ -4,6 +4,7 @@
 #include <unwind.h>
 
 #include <exception>
+#include <utility>
 
 #include "hit/calls.hpp"
 #include "hit/run.hpp"
@@ -12,19 +13,39 @@ namespace libprobe::hit {
 
 namespace {
 
+/// What a hit had begun before its handlers were left.
+void abandon_beginnings() noexcept {
+  if (auto* call = std::exchange(site::self.beginning, nullptr)) abandon_call(*call);
+  if (auto* what = std::exchange(site::self.chosen, nullptr)) what->running.fetch_sub(1, std::memory_order_release);
+}
+
 /// Handlers in ordinary context were left by an exception.
 void abandon_run() noexcept {
   auto& run = *site::self.run;
-  if (run.call != nullptr) abandon_call(*run.call);
-  if (run.replacement != nullptr) run.replacement->running.fetch_sub(1, std::memory_order_release);
+  abandon_beginnings();
   abandon_instances(run.instances);
   site::self.run = run.outer;
   site::self.jprobe = nullptr;
-  --site::self.in_handler;
+  if (site::self.in_handler != 0) --site::self.in_handler;  // 0: see abandon_hit()
   epoch::leave(run.section);
 }
 
+/// The thread ends in a handler, or on the way to it: its stack is unwound, and nothing on it goes on.
+void abandon_hit() noexcept {
+  abandon_beginnings();
+  site::self.in_handler = 0;
+  epoch::leave_all();
+}
+
+[[noreturn]] void refuse_exception() noexcept {
+  constexpr char message[] = "libprobe: a probe's handler threw an exception\n";
+  arch::system_call(__NR_write, 2, reinterpret_cast<long>(message), sizeof message - 1);
+  std::terminate();
+}
+
 bool is_cleanup(_Unwind_Action actions) noexcept { return (actions & _UA_CLEANUP_PHASE) != 0; }
+/// pthread_exit() and cancellation.
+bool is_the_end(_Unwind_Action actions) noexcept { return (actions & _UA_FORCE_UNWIND) != 0; }
 
 }  // namespace
 
@@ -63,26 +84,37 @@ _Unwind_Reason_Code libprobe_return_personality(int, _Unwind_Action actions, _Un
 /// A handler at an entry or a return threw.
 _Unwind_Reason_Code libprobe_entry_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
                                                _Unwind_Exception*, _Unwind_Context*) {
-  if (hit::is_cleanup(actions)) hit::abandon_run();
+  // Cancelled at any moment, a thread may have begun no run yet.
+  if (hit::is_cleanup(actions) && site::self.run != nullptr) hit::abandon_run();
+  if (hit::is_the_end(actions)) hit::abandon_hit();
   return _URC_CONTINUE_UNWIND;
 }
 
 /// A handler in the middle of a function threw: nobody there expects an exception.
-_Unwind_Reason_Code libprobe_handler_personality(int, _Unwind_Action, _Unwind_Exception_Class,
+_Unwind_Reason_Code libprobe_handler_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
                                                  _Unwind_Exception*, _Unwind_Context*) {
-  constexpr char message[] = "libprobe: a probe's handler threw an exception\n";
-  arch::system_call(__NR_write, 2, reinterpret_cast<long>(message), sizeof message - 1);
-  std::terminate();
+  if (!hit::is_the_end(actions)) hit::refuse_exception();
+  hit::abandon_hit();
+  return _URC_CONTINUE_UNWIND;
+}
+
+/// The same where the hit came by a trap; or it was no hit, and the program's own handler of SIGTRAP threw.
+_Unwind_Reason_Code libprobe_trap_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class kind,
+                                              _Unwind_Exception* exception, _Unwind_Context* context) {
+  if (site::self.in_handler == 0 && !hit::is_the_end(actions)) return _URC_CONTINUE_UNWIND;
+  return libprobe_handler_personality(version, actions, kind, exception, context);
 }
 
 /// A replacement threw.
 _Unwind_Reason_Code libprobe_replacement_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
                                                      _Unwind_Exception*, _Unwind_Context*) {
-  if (hit::is_cleanup(actions)) {
+  if (site::self.in_handler != 0 && !hit::is_the_end(actions)) hit::refuse_exception();  // not the replacement did
+  if (hit::is_cleanup(actions) && site::self.replacement != nullptr) {
     auto& run = *site::self.replacement;
     site::self.replacement = run.outer;
     run.what->running.fetch_sub(1, std::memory_order_release);
   }
+  if (hit::is_the_end(actions)) hit::abandon_hit();
   return _URC_CONTINUE_UNWIND;
 }
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "machine.hpp"
+#include "os/process.hpp"
 
 namespace libprobe::os {
 
@@ -33,7 +34,7 @@ void send_here(int signo, const siginfo_t& info) noexcept {
 }
 
 bool thread_exists(int thread) noexcept {
-  return arch::system_call(__NR_tgkill, process_id(), thread, 0) != -ESRCH;
+  return arch::system_call(__NR_tgkill, home_process(), thread, 0) != -ESRCH;
 }
 
 }  // namespace libprobe::os

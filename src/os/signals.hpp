@@ -42,7 +42,7 @@ void send_here(int signo, const siginfo_t& info) noexcept;
 /// Blocks on nothing, allocates nothing: the numbers of the calling process and thread. Signal-safe.
 int process_id() noexcept;
 int thread_id() noexcept;
-/// False once that thread of this process has ended. Signal-safe.
+/// False once that thread of the process that this memory belongs to has ended. Signal-safe.
 bool thread_exists(int thread) noexcept;
 
 }  // namespace libprobe::os

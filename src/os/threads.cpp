@@ -1,5 +1,7 @@
 #include "os/threads.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
@@ -50,6 +52,21 @@ std::optional<std::uint64_t> switches(const std::filesystem::path& thread) {
 }
 
 }  // namespace
+
+bool is_on_own_stack(const void* memory) {
+  // Most that is asked for lies elsewhere, which costs nothing to see.
+  constexpr std::uintptr_t far = std::uintptr_t{64} << 20;
+  const auto at = reinterpret_cast<std::uintptr_t>(memory);
+  if (at - reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) > far || thread_id() == process_id())
+    return false;
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return false;
+  void* start = nullptr;
+  std::size_t size = 0;
+  pthread_attr_getstack(&attributes, &start, &size);
+  pthread_attr_destroy(&attributes);
+  return at - reinterpret_cast<std::uintptr_t>(start) < size;
+}
 
 std::optional<std::vector<parked_thread>> parked_threads() {
   std::vector<parked_thread> threads;

@@ -17,6 +17,10 @@ struct parked_thread {
   bool operator==(const parked_thread&) const = default;
 };
 
+/// True for memory on the calling thread's stack, unless that is the process's first thread. In a forked
+/// child it may become the stack of another thread.
+bool is_on_own_stack(const void* memory);
+
 /// All threads but the calling one, in order of number. Nothing if one of them is running, or cannot be
 /// looked at
 /// (/proc is missing or kept from us). Blocks, allocates.

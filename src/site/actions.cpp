@@ -5,7 +5,6 @@
 namespace libprobe::site {
 
 constinit believed_action actions[last_signal + 1];
-constinit std::atomic<int> process{0};
 
 namespace {
 

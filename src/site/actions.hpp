@@ -52,10 +52,6 @@ constexpr bool raised_by_probes(int signo) noexcept {
   return signo == SIGTRAP || signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL;
 }
 
-/// The process that `actions` are true of: a child that shares this memory (vfork, posix_spawn) has its own
-/// in the kernel.
-extern constinit std::atomic<int> process;
-
 }  // namespace libprobe::site
 
 // In src/hit, as the kernel calls them.

@@ -60,7 +60,7 @@ struct attachment {
   std::atomic<bool> removed{false};        // written by control
   arch::vector_use vectors;                // what its hooks may do to the extended state
   arch::vector_use return_vectors;         // and those behind a followed call
-  std::atomic<std::uint32_t> running{0};   // users that a commit waits for, beyond the grace period
+  std::atomic<int> running{0};             // users that a commit waits for, beyond the grace period
   std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column{nullptr, nullptr};  // what `hits` counts in
   bool counts = false;  // that is all it does: no hooks, so that it counts in handlers too
   // control only:
@@ -68,8 +68,12 @@ struct attachment {
   bool disabled = false;
   char kind = 'k';
   std::atomic<site*> where{nullptr};  // null while it waits for its module
-  void* owner = nullptr;              // the user's object
-  /// After the grace period: tells the user's object, and frees. False: still in use by calls that have not
+  void* owner = nullptr;  // the user's object; null: a guard's, or one that is gone with a thread that did
+                          // not fork along
+  int on_stack_of = 0;    // the thread on whose stack that lies; 0: elsewhere
+  /// Tells the user's object, if there is one, that it is free: nothing here leads to it any more.
+  void (*part)(attachment&) noexcept = nullptr;
+  /// After the grace period: parts, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;
 

@@ -25,18 +25,21 @@ class text_owner {
   /// A hit never waits: the thread that it interrupted may be the owner.
   explicit text_owner(only_if) noexcept : mine_{take()} {}
   ~text_owner() {
-    if (mine_) text_version.fetch_add(1, std::memory_order_acq_rel);
+    if (mine_) give();
   }
   text_owner(const text_owner&) = delete;
   text_owner& operator=(const text_owner&) = delete;
   explicit operator bool() const noexcept { return mine_; }
 
- private:
+  // What a fork does, which begins here and ends in two processes.
   static bool take() noexcept {
     auto version = text_version.load(std::memory_order_relaxed);
     return (version & 1) == 0 &&
            text_version.compare_exchange_strong(version, version + 1, std::memory_order_acq_rel);
   }
+  static void give() noexcept { text_version.fetch_add(1, std::memory_order_acq_rel); }
+
+ private:
   bool mine_ = true;
 };
 

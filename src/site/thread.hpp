@@ -18,8 +18,6 @@ struct attachment;
 /// down here, for the personality routine that cleans up (src/hit/unwind.cpp).
 struct ordinary_run {
   epoch::token section;
-  followed_call* call = nullptr;           // being made: its function has not begun
-  attachment* replacement = nullptr;       // chosen, and counted as running, but not begun
   retprobe_instance* instances = nullptr;  // still to be given back
   ordinary_run* outer = nullptr;
 };
@@ -40,6 +38,10 @@ struct thread_state {
   bool trap_blocked;  // the program believes that this thread has SIGTRAP blocked
   bool trap_pending;  // and one came in meanwhile:
   siginfo_t trap_info;
+
+  // Of the hit whose handlers are running, for whoever cleans up when one of them never returns:
+  followed_call* beginning;  // its function has not begun
+  attachment* chosen;        // to replace the function; counted as running, but not begun
 
   int fault_signal;  // of the last failed guarded load
   siginfo_t fault_info;

@@ -64,6 +64,7 @@ candidates by_linker_name(const module_list& modules, const query& wanted) {
 
 void find_code(candidates& list) {
   for (candidate& one : list) one.address = code_of(*one.owner, *one.which);
+  std::erase_if(list, [](const candidate& one) { return one.address == 0; });
   keep_one_per_address(list);
 }
 

@@ -32,7 +32,8 @@ std::optional<std::uintptr_t> first_definition(const snapshot& now, const import
       const bool same_version = wanted.version.empty()
                                     ? !found->hidden_version
                                     : found->version.empty() || found->version == wanted.version;
-      if (same_version) return code_of(*one, *found);
+      const auto code = same_version ? code_of(*one, *found) : 0;
+      if (code != 0) return code;
     }
   }
   return std::nullopt;
@@ -79,7 +80,8 @@ std::optional<std::uintptr_t> behind_indirect(const module& owner, std::uintptr_
   const auto names = owner.symbols().starting_at(address);
   const auto is_indirect = [](const symbol* one) { return one->what == symbol::kind::indirect; };
   if (names.empty() || !std::ranges::all_of(names, is_indirect)) return std::nullopt;
-  return code_of(owner, *names.front());
+  const auto code = code_of(owner, *names.front());
+  return code != 0 ? std::optional{code} : std::nullopt;
 }
 
 std::uintptr_t resolvers_answer(const symbol& which) {
@@ -98,7 +100,9 @@ std::uintptr_t loaders_answer(const module& owner, const symbol& which) {
   void* const told = !which.exported   ? nullptr
                      : version.empty() ? ::dlsym(handle, name.c_str())
                                        : ::dlvsym(handle, name.c_str(), version.c_str());
-  const auto answer = told != nullptr ? reinterpret_cast<std::uintptr_t>(told) : resolvers_answer(which);
+  auto answer = reinterpret_cast<std::uintptr_t>(told);
+  // What the handle is of may be another one of that name.
+  if (told == nullptr && while_loaded(owner, [] {})) answer = resolvers_answer(which);
   ::dlclose(handle);
   return answer;
 }
@@ -108,10 +112,8 @@ std::uintptr_t loaders_answer(const module& owner, const symbol& which) {
 std::uintptr_t code_of(const module& owner, const symbol& which) {
   if (which.what != symbol::kind::indirect) return which.start;
   if (!which.exported && owner.what == module::kind::program) return resolvers_answer(which);
-  auto answer = loaders_answer(owner, which);
-  // Its file may have been replaced, so that it cannot be asked for any more.
-  if (answer == 0) while_loaded(owner, [&] { answer = resolvers_answer(which); });
-  return answer != 0 ? answer : which.start;
+  // Without a handle: another thread may have unloaded it, and may be loading it again just now.
+  return loaders_answer(owner, which);
 }
 
 std::uintptr_t follow(const snapshot& now, std::uintptr_t function) {

@@ -17,6 +17,7 @@ ALLOWED = {
     "DW.ref.libprobe_handler_personality",
     "DW.ref.libprobe_replacement_personality",
     "DW.ref.libprobe_return_personality",
+    "DW.ref.libprobe_trap_personality",
 }
 
 

@@ -1,0 +1,103 @@
+// The registry around a fork: what is whole stays so in the child, and what other threads held there is given
+// back.
+#include "control/registry.hpp"
+#include "epoch/epoch.hpp"
+#include "site/actions.hpp"
+#include "site/text_owner.hpp"
+#include "site/thread.hpp"
+
+namespace libprobe::control {
+
+void registry::before_fork() noexcept {
+  settle();
+  // Held for as long as handlers take: not waited for.
+  fork_.commit = commit_lock_.is_mine() ? os::thread_id() : 0;
+  fork_.lookups = lookups_.before_fork();
+  fork_.lock = lock_.before_fork();
+  fork_.stores = stores_.before_fork();
+  // A hit may be writing text at this moment (src/hit/retreat.cpp), for which no lock is taken.
+  fork_.thread = os::thread_id();
+  fork_.text = fork_.lock == 0;
+  while (fork_.text && !site::text_owner::take()) arch::cpu_relax();
+}
+
+void registry::after_fork_in_parent() noexcept {
+  if (fork_.text) site::text_owner::give();
+  stores_.after_fork_in_parent(fork_.stores);
+  lock_.after_fork_in_parent(fork_.lock);
+  lookups_.after_fork_in_parent(fork_.lookups);
+}
+
+void registry::after_fork_in_child() noexcept {
+  os::settle();
+  epoch::after_fork_in_child();
+  site::action_change::after_fork_in_child();
+  forget_other_threads();
+  if (fork_.text) site::text_owner::give();
+  stores_.after_fork_in_child(fork_.stores);
+  lock_.after_fork_in_child(fork_.lock);
+  lookups_.after_fork_in_child(fork_.lookups);
+}
+
+/// Whoever held a lock, or was writing text, is not there to end it: such a child is sound only if nobody
+/// was.
+void registry::settle_copy() noexcept {
+  fork_ = {};
+  if ((site::text_version.load() & 1) != 0) site::text_owner::give();
+  after_fork_in_child();
+}
+
+/// What lies on the stack of a thread that is gone will soon be something else.
+void registry::forget_owner(site::attachment& a, int me) noexcept {
+  static constinit std::atomic<std::uint64_t> nobodys{0};
+  if (a.on_stack_of == 0 || fork_.thread == 0) return;
+  if (a.on_stack_of == fork_.thread) {
+    a.on_stack_of = me;
+  } else if (!a.removed) {
+    a.part(a);
+    a.missed = &nobodys;
+    queue(a);
+  }
+}
+
+/// What they were in the middle of will not be finished.
+void registry::forget_other_threads() noexcept {
+  // A commit that was waiting is gone; what it had taken out waits for the next.
+  commit_lock_.after_fork_in_child(fork_.commit);
+  // The numbers of threads are new ones.
+  const int me = epoch::thread_number();
+  for (auto* call = site::self.calls; call != nullptr; call = call->outer) call->owner = me;
+  for (auto* call = site::self.abandoned; call != nullptr; call = call->outer) call->owner = me;
+  if (site::self.spare_call != 0) site::calls[site::self.spare_call].owner = me;
+  // Replacements run in this thread only.
+  const auto stop = [](site::attachment& a) { a.running = 0; };
+  const auto forget_owners = [&](const site::site& at) {
+    for (auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
+      stop(*a);
+      forget_owner(*a, me);
+    }
+  };
+  site::sites.for_each(forget_owners);
+  for (const auto& one : gone_) forget_owners(*one.at);
+  std::erase_if(waiting_, [&](const waiting& one) {
+    auto& a = *one.need.what;
+    if (a.on_stack_of == 0 || fork_.thread == 0) return false;
+    if (a.on_stack_of == fork_.thread) {
+      a.on_stack_of = me;
+      return false;
+    }
+    a.part(a);
+    dying_.push_back(&a);  // room was reserved at registration
+    ++attached_;
+    return true;
+  });
+  for (auto* a : dying_) {
+    stop(*a);
+    a->part(*a);  // by whom it was being removed, and in whose memory it lies, may be gone
+  }
+  for (auto* a : queue_) a->part(*a);
+  for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) ++run->what->running;
+  if (site::self.chosen != nullptr) ++site::self.chosen->running;
+}
+
+}  // namespace libprobe::control

@@ -1,0 +1,16 @@
+// Which process the memory belongs to. A child may share it (vfork, posix_spawn, clone with CLONE_VM), or
+// have a copy of it (fork), of which libc need not know.
+#pragma once
+
+namespace libprobe::os {
+
+/// This memory is the calling process's: at the start, and in a child that has a copy.
+void settle() noexcept;
+/// Signal-safe: the process that settled. Its threads are those that this memory knows.
+int home_process() noexcept;
+/// Signal-safe, a system call: the caller belongs to another process, which shares this memory for a while.
+bool is_guest() noexcept;
+/// Since settle() this memory has become a copy, in a child of the process. Signal-safe.
+bool was_copied() noexcept;
+
+}  // namespace libprobe::os
