@@ -21,7 +21,7 @@
 #include "instruction.hpp"   // struct instruction, decode(), max_instruction_length
 #include "jump.hpp"          // enum tactic, struct jump_shape, jump_shapes(), write_jump()
 #include "linkage.hpp"       // linkage stubs, relocations, the signal-return stub
-#include "machine.hpp"       // breakpoint, system_call(), cpu_relax()
+#include "machine.hpp"       // breakpoint, system_call(), cpu_relax(), the kind of processor
 #include "return_slots.h"    // RETURN_CHUNKS
 #include "system_calls.hpp"  // system_calls_in(), system_call_at(), answer_system_call()
 #include "vectors.hpp"       // struct vector_use: what a handler may do to the extended state
@@ -169,8 +169,9 @@ bool keeps_x87(std::span<const std::uint8_t> function) noexcept;
 /// True in the code between a detour and the handlers.
 bool in_detour_code(std::uintptr_t ip) noexcept;
 
-/// Learns how much extended state the CPU has. Before anything of this part is used.
-void prepare_ordinary() noexcept;
+/// Learns how much extended state there is, of enabled_state_components(). Before anything of this part is
+/// used.
+void prepare_ordinary(std::uint64_t components) noexcept;
 
 /// As call_in_place(), where the vector registers are still the program's own; but the function has not been
 /// left.

@@ -22,16 +22,29 @@ constexpr std::uint64_t avx_component = 4;
 // Offsets in the XSAVE area, Intel SDM vol. 1, 13.4.
 constexpr std::size_t xmm_offset = 160;
 constexpr std::size_t xmm_bytes = 16;
-constexpr std::uint32_t xstate_magic = 0x46505853;  // FP_XSTATE_MAGIC1, asm/sigcontext.h
+constexpr std::uint32_t xstate_magic = 0x46505853;      // FP_XSTATE_MAGIC1, asm/sigcontext.h
+constexpr std::uint32_t xstate_end_magic = 0x46505845;  // FP_XSTATE_MAGIC2
 constexpr std::size_t sw_reserved_offset = 464;
 constexpr std::size_t xstate_bv_offset = 512;
 constexpr std::size_t ymm_upper_offset = 576;
 
-bool has_xsave_area(const _fpx_sw_bytes& software) noexcept { return software.magic1 == xstate_magic; }
-
 const _fpx_sw_bytes& software_bytes(const ucontext_t& context) noexcept {
   return *reinterpret_cast<const _fpx_sw_bytes*>(
       reinterpret_cast<const std::byte*>(context.uc_mcontext.fpregs) + sw_reserved_offset);
+}
+
+/// As sigreturn looks at it (check_xstate_in_sigframe() in the kernel): without its end, as in a copy by
+/// somebody who knows FXSAVE only, the rest of the area is not what it was. Parts that nobody here knows are
+/// restored with all others.
+bool has_xsave_area(const ucontext_t& context) noexcept {
+  const auto& software = software_bytes(context);
+  if (software.magic1 != xstate_magic || software.xstate_size < ymm_upper_offset ||
+      software.xstate_size + sizeof(std::uint32_t) > software.extended_size)
+    return false;
+  std::uint32_t end = 0;
+  std::memcpy(&end, reinterpret_cast<const std::byte*>(context.uc_mcontext.fpregs) + software.xstate_size,
+              sizeof end);
+  return end == xstate_end_magic;
 }
 
 bool shadow_stack_in_use() noexcept {
@@ -66,10 +79,10 @@ void load(registers& regs, ucontext_t& context) noexcept {
   auto* area = reinterpret_cast<std::byte*>(context.uc_mcontext.fpregs);
   regs.xmm_ = area + xmm_offset;
   regs.vector_stride_ = xmm_bytes;
-  const auto& software = software_bytes(context);
-  const bool xsave = has_xsave_area(software);
+  const bool xsave = has_xsave_area(context);
   regs.xstate_in_use_ = xsave ? reinterpret_cast<std::uint64_t*>(area + xstate_bv_offset) : nullptr;
-  regs.ymm_upper_ = xsave && (software.xstate_bv & avx_component) != 0 ? area + ymm_upper_offset : nullptr;
+  regs.ymm_upper_ =
+      xsave && (software_bytes(context).xstate_bv & avx_component) != 0 ? area + ymm_upper_offset : nullptr;
 }
 
 void store(const registers& regs, ucontext_t& context) noexcept {
@@ -161,7 +174,7 @@ void set_fault(ucontext_t& context, const fault_words& words) noexcept {
 bool can_resume(const ucontext_t& context) noexcept {
   constexpr int autodisarm =
       INT_MIN;  // SS_AUTODISARM, linux/signal.h: only sigreturn re-arms such an alternate stack
-  return context.uc_mcontext.fpregs != nullptr && has_xsave_area(software_bytes(context)) &&
+  return context.uc_mcontext.fpregs != nullptr && has_xsave_area(context) &&
          (context.uc_stack.ss_flags & autodisarm) == 0 && !shadow_stack_in_use();
 }
 

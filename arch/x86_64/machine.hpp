@@ -35,6 +35,16 @@ inline constexpr long thread_base_in_user_area = 21L * 8;
 /// The time-stamp counter.
 inline std::uint64_t ticks() noexcept { return __builtin_ia32_rdtsc(); }
 
+/// Which parts of the extended state the system has switched on, as XCR0 tells them; 0: there is no XSAVE.
+std::uint64_t enabled_state_components() noexcept;
+
+/// True if the kernel interrupts the CPUs that run a process when it takes a page away from it; false where
+/// the CPU can tell the others by itself (AMD's INVLPGB).
+bool page_flush_interrupts() noexcept;
+
+/// True if the program's instructions are not run but translated, by valgrind: it never sees text change.
+bool is_translated() noexcept;
+
 /// A raw system call: no errno, no cancellation point, nothing of libc, so a probe on libc never sees it.
 /// Returns the kernel's answer, negative errno included. (System V ABI, A.2.1)
 inline long system_call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,

@@ -52,13 +52,6 @@ void divert(registers& regs, std::uintptr_t word, void (*to)()) noexcept {
   regs.rip = reinterpret_cast<std::uintptr_t>(to);
 }
 
-std::uint64_t enabled_components() noexcept {
-  std::uint32_t low = 0;
-  std::uint32_t high = 0;
-  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return low | (std::uint64_t{high} << 32);
-}
-
 /// How many of `wanted` bytes are there: what lies above the last frame of a stack may not be mapped.
 std::size_t readable(std::uintptr_t from, std::size_t wanted) noexcept {
   constexpr std::uintptr_t page = 4096;
@@ -193,15 +186,14 @@ bool in_detour_code(std::uintptr_t ip) noexcept {
   return ip - begin < reinterpret_cast<std::uintptr_t>(libprobe_detour_code_end) - begin;
 }
 
-void prepare_ordinary() noexcept {
+void prepare_ordinary(std::uint64_t components) noexcept {
+  constexpr std::uint32_t wanted = x87 | sse | avx | opmask | zmm_upper | zmm_high;
+  const auto mask = static_cast<std::uint32_t>(components) & wanted;
+  if (mask == 0) return;
   std::uint32_t a = 0;
   std::uint32_t b = 0;
   std::uint32_t c = 0;
   std::uint32_t d = 0;
-  constexpr std::uint32_t osxsave = 1U << 27;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & osxsave) == 0) return;
-  constexpr std::uint32_t wanted = x87 | sse | avx | opmask | zmm_upper | zmm_high;
-  const auto mask = static_cast<std::uint32_t>(enabled_components()) & wanted;
   std::uint64_t size = 512 + 64;
   for (unsigned component = 2; component < 32; ++component) {
     if ((mask >> component & 1U) == 0) continue;

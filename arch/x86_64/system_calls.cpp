@@ -1,5 +1,7 @@
 #include "system_calls.hpp"
 
+#include <cstring>
+
 #include "instruction.hpp"
 
 namespace libprobe::arch {
@@ -35,9 +37,9 @@ std::vector<system_call_place> system_calls_in(std::span<const std::uint8_t> fun
 
 std::size_t next_system_call(std::span<const std::uint8_t> code, std::size_t from) noexcept {
   if (from >= code.size()) return code.size();
-  const auto at = std::search(code.begin() + static_cast<std::ptrdiff_t>(from), code.end(),
-                              std::begin(system_call), std::end(system_call));
-  return static_cast<std::size_t>(at - code.begin());
+  const void* const at = ::memmem(&code[from], code.size() - from, system_call, sizeof system_call);
+  return at == nullptr ? code.size()
+                       : static_cast<std::size_t>(static_cast<const std::uint8_t*>(at) - code.data());
 }
 
 }  // namespace libprobe::arch

@@ -30,6 +30,7 @@ enum class errc {
   text_not_writable,         ///< EACCES: the kernel refuses to write the program's text
   text_changed,              ///< EBUSY: the bytes there are not those that were decoded; someone else patches
   signal_refused,            ///< EOPNOTSUPP: the kernel refuses our signal handlers
+  unsupported_environment,   ///< EOPNOTSUPP: valgrind; or nobody can tell what is mapped at the address
   trap_blocked,              ///< EBUSY: a thread has SIGTRAP blocked, and the kernel does not let us change that
   would_deadlock,            ///< EDEADLK: the call would wait for the handler that it was made from
 };

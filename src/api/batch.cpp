@@ -10,8 +10,7 @@ namespace libprobe {
 
 namespace {
 
-errc commit_all() noexcept {
-  const auto answer = control::registry::instance().commit();
+errc after_commit(errc answer) noexcept {
   if (answer != errc::would_deadlock) {
     // Retprobes are kept while calls of theirs are open: those of ended threads never return.
     const epoch::section section;
@@ -23,7 +22,13 @@ errc commit_all() noexcept {
 
 }  // namespace
 
-std::error_code commit_probes() noexcept { return api::refuse(commit_all()); }
+errc api::commit_these(std::span<std::atomic<void*>* const> handles) noexcept {
+  return after_commit(control::registry::instance().commit(handles));
+}
+
+std::error_code commit_probes() noexcept {
+  return api::refuse(after_commit(control::registry::instance().commit()));
+}
 
 batch::~batch() {
   if (!added_.empty() || !removed_.empty()) commit();
@@ -32,9 +37,15 @@ batch::~batch() {
 std::error_code batch::commit() noexcept {
   const site::quiet no_handlers;
   std::error_code added;
+  std::vector<std::atomic<void*>*> gone;
+  bool all_known = false;
   try {
     // Removals first: a probe that is both removed and added ends registered.
     for (const auto& one : removed_) std::visit([](auto* p) { api::detach(p->state_); }, one);
+    gone.reserve(removed_.size());
+    for (const auto& one : removed_)
+      std::visit([&gone](auto* p) { gone.push_back(&p->state_.attachment); }, one);
+    all_known = true;
     std::vector<api::wish> wishes;
     wishes.reserve(added_.size());
     for (const auto& one : added_) {
@@ -51,7 +62,8 @@ std::error_code batch::commit() noexcept {
   }
   removed_.clear();
   added_.clear();
-  const auto committed = commit_all();
+  const auto committed =
+      all_known ? api::commit_these(gone) : after_commit(control::registry::instance().commit());
   return added ? added : api::refuse(committed);  // a refused addition's detail stays
 }
 

@@ -34,13 +34,10 @@ std::error_code register_counter(counter& c) noexcept {
 }
 void unregister_counter_fast(counter& c) noexcept { api::detach(c.state_); }
 void unregister_counter(counter& c) noexcept {
-  unregister_counter_fast(c);
-  commit_probes();
+  counter* const one[] = {&c};
+  api::unregister_all(std::span<counter* const>{one});
 }
-void unregister_counters(std::span<counter* const> counters) noexcept {
-  for (auto* c : counters) unregister_counter_fast(*c);
-  commit_probes();
-}
+void unregister_counters(std::span<counter* const> counters) noexcept { api::unregister_all(counters); }
 std::error_code enable_counter(counter& c) noexcept { return api::set_disabled(c.state_, false); }
 std::error_code disable_counter(counter& c) noexcept { return api::set_disabled(c.state_, true); }
 

@@ -35,6 +35,8 @@ constexpr refusal refusals[] = {
     {errc::text_changed, std::errc::device_or_resource_busy,
      "the program's text has been changed by someone else"},
     {errc::signal_refused, std::errc::operation_not_supported, "signal handlers cannot be installed"},
+    {errc::unsupported_environment, std::errc::operation_not_supported,
+     "probes cannot work in this environment"},
     {errc::trap_blocked, std::errc::device_or_resource_busy, "a thread has SIGTRAP blocked"},
     {errc::would_deadlock, std::errc::resource_deadlock_would_occur,
      "the call would wait for its own handler"},

@@ -41,13 +41,10 @@ std::error_code register_jprobe(jprobe& p) noexcept {
 }
 void unregister_jprobe_fast(jprobe& p) noexcept { api::detach(p.state_); }
 void unregister_jprobe(jprobe& p) noexcept {
-  unregister_jprobe_fast(p);
-  commit_probes();
+  jprobe* const one[] = {&p};
+  api::unregister_all(std::span<jprobe* const>{one});
 }
-void unregister_jprobes(std::span<jprobe* const> probes) noexcept {
-  for (auto* p : probes) unregister_jprobe_fast(*p);
-  commit_probes();
-}
+void unregister_jprobes(std::span<jprobe* const> probes) noexcept { api::unregister_all(probes); }
 std::error_code enable_jprobe(jprobe& p) noexcept { return api::set_disabled(p.state_, false); }
 std::error_code disable_jprobe(jprobe& p) noexcept { return api::set_disabled(p.state_, true); }
 

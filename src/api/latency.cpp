@@ -85,13 +85,10 @@ std::error_code register_latency(latency& l) noexcept {
 }
 void unregister_latency_fast(latency& l) noexcept { api::detach(l.state_); }
 void unregister_latency(latency& l) noexcept {
-  unregister_latency_fast(l);
-  commit_probes();
+  latency* const one[] = {&l};
+  api::unregister_all(std::span<latency* const>{one});
 }
-void unregister_latencies(std::span<latency* const> all) noexcept {
-  for (auto* l : all) unregister_latency_fast(*l);
-  commit_probes();
-}
+void unregister_latencies(std::span<latency* const> all) noexcept { api::unregister_all(all); }
 std::error_code enable_latency(latency& l) noexcept { return api::set_disabled(l.state_, false); }
 std::error_code disable_latency(latency& l) noexcept { return api::set_disabled(l.state_, true); }
 

@@ -24,12 +24,6 @@ void discard::operator()(site::attachment* a) const noexcept {
 
 namespace {
 
-struct saved_state {
-  std::uintptr_t address;
-  std::uint64_t hits, missed;
-  const std::uint64_t* counts;
-};
-
 bool names_one_twice(std::span<const wish> wishes) {
   std::vector<const detail::probe_state*> states;
   states.reserve(wishes.size());
@@ -38,18 +32,55 @@ bool names_one_twice(std::span<const wish> wishes) {
   return std::adjacent_find(states.begin(), states.end()) != states.end();
 }
 
-/// The object as it is while its probe is registered; and what it was.
-saved_state begin_state(const wish& w) noexcept {
-  auto& state = *w.state;
-  const saved_state before{state.address.exchange(0), state.hits.exchange(0), state.missed.exchange(0),
-                           state.counts.exchange(nullptr)};
-  // A column holds what its last user left in it.
-  if (const auto* column = w.what->column.get()) {
-    state.hits = 0 - site::sum_of_column(column);
-    state.counts = column;
+/// The users' objects as they are while their probes are registered; and, unless that is kept, as they were.
+class begun_states {
+ public:
+  explicit begun_states(std::span<const wish> wishes) : wishes_{wishes} { before_.reserve(wishes.size()); }
+  ~begun_states() {
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+      auto& state = *wishes_[i].state;
+      state.address = before_[i].address;
+      state.counts = before_[i].counts;
+      state.hits = before_[i].hits;
+      state.missed = before_[i].missed;
+    }
   }
-  return before;
-}
+  begun_states(const begun_states&) = delete;
+  begun_states& operator=(const begun_states&) = delete;
+
+  /// `found`: those of the wishes that have an address, in order; again, when addresses were looked up anew.
+  void begin(std::span<const control::request> found) noexcept {
+    for (const auto& w : wishes_) {
+      const bool there = !found.empty() && found.front().what == w.what.get();
+      const auto address = there ? found.front().address : 0;
+      if (there) found = found.subspan(1);
+      if (before_.size() < wishes_.size()) begin(w);
+      w.state->address = address;
+    }
+  }
+  void keep() noexcept { before_.clear(); }
+
+ private:
+  struct saved {
+    std::uintptr_t address;
+    std::uint64_t hits, missed;
+    const std::uint64_t* counts;
+  };
+
+  void begin(const wish& w) noexcept {
+    auto& state = *w.state;
+    before_.push_back(
+        {state.address, state.hits.exchange(0), state.missed.exchange(0), state.counts.exchange(nullptr)});
+    // A column holds what its last user left in it.
+    if (const auto* column = w.what->column.get()) {
+      state.hits = 0 - site::sum_of_column(column);
+      state.counts = column;
+    }
+  }
+
+  std::span<const wish> wishes_;
+  std::vector<saved> before_;
+};
 
 /// Those that are there, and those that may wait.
 errc look_up(std::span<const wish> wishes, std::vector<control::request>& requests,
@@ -66,7 +97,6 @@ errc look_up(std::span<const wish> wishes, std::vector<control::request>& reques
     request.handle = &w.state->attachment;
     if (address) {
       request.address = *address;
-      w.state->address = *address;
       requests.push_back(request);
       continue;
     }
@@ -114,15 +144,13 @@ std::error_code place(std::span<wish> wishes) {
   if (wishes.size() > 1 && names_one_twice(wishes)) return refuse(errc::already_registered);
   std::vector<control::request> requests;
   std::vector<control::waiting> later;
-  std::vector<saved_state> before;
-  requests.reserve(wishes.size());
-  before.reserve(wishes.size());
-  for (const auto& w : wishes) before.push_back(begin_state(w));
+  begun_states begun{wishes};
   auto why = errc::ok;
   for (std::optional<errc> answer; !answer;) {
     const auto modules = symbols::current_modules();
     why = look_up(wishes, requests, later, detail);
     if (why != errc::ok) break;
+    begun.begin(requests);
     answer = registry::instance().attach(requests, later, *modules, detail);
     if (answer) why = *answer;
     // One that could not be found before it was known that it is waited for.
@@ -135,14 +163,8 @@ std::error_code place(std::span<wish> wishes) {
   if (why == errc::ok || was_placed) {
     for (auto& w : wishes) static_cast<void>(w.what.release());
   }
+  if (why == errc::ok) begun.keep();
   if (why == errc::ok) return refuse(errc::ok);
-  for (std::size_t i = 0; i < wishes.size(); ++i) {
-    auto& state = *wishes[i].state;
-    state.address = before[i].address;
-    state.counts = before[i].counts;
-    state.hits = before[i].hits;
-    state.missed = before[i].missed;
-  }
   return refuse(why, std::move(detail));
 }
 
@@ -150,7 +172,8 @@ std::error_code place(std::span<wish> wishes) {
 
 void detail::probe_state::release(probe_state& state) noexcept {
   api::detach(state);
-  if (control::registry::instance().commit() == errc::would_deadlock) {
+  std::atomic<void*>* const one[] = {&state.attachment};
+  if (control::registry::instance().commit(one) == errc::would_deadlock) {
     // The handler that destroys it would wait for itself; going on would leave other threads with a dead
     // object.
     std::fputs("libprobe: a probe was destroyed inside a handler while it was registered\n", stderr);

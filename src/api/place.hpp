@@ -126,6 +126,29 @@ inline void detach(detail::probe_state& state) noexcept {
   control::registry::instance().detach(one);
 }
 
+/// One grace period for all that is queued, and the end of the calls that are inside of these.
+errc commit_these(std::span<std::atomic<void*>* const> handles) noexcept;
+
+/// unregister_KINDs().
+template <class Probe>
+void unregister_all(std::span<Probe* const> probes) noexcept {
+  for (auto* p : probes) detach(p->state_);
+  if (probes.size() == 1) {
+    std::atomic<void*>* const one[] = {&probes.front()->state_.attachment};
+    refuse(commit_these(one));
+    return;
+  }
+  const site::quiet no_handlers;
+  try {
+    std::vector<std::atomic<void*>*> handles;
+    handles.reserve(probes.size());
+    for (auto* p : probes) handles.push_back(&p->state_.attachment);
+    refuse(commit_these(handles));
+  } catch (const std::bad_alloc&) {
+    refuse(control::registry::instance().commit());
+  }
+}
+
 inline std::error_code set_disabled(detail::probe_state& state, bool disabled) noexcept {
   return refuse(control::registry::instance().set_disabled(state.attachment, disabled));
 }

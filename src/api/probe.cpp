@@ -45,13 +45,10 @@ std::error_code register_probe(probe& p) noexcept {
 }
 void unregister_probe_fast(probe& p) noexcept { api::detach(p.state_); }
 void unregister_probe(probe& p) noexcept {
-  unregister_probe_fast(p);
-  commit_probes();
+  probe* const one[] = {&p};
+  api::unregister_all(std::span<probe* const>{one});
 }
-void unregister_probes(std::span<probe* const> probes) noexcept {
-  for (auto* p : probes) unregister_probe_fast(*p);
-  commit_probes();
-}
+void unregister_probes(std::span<probe* const> probes) noexcept { api::unregister_all(probes); }
 std::error_code enable_probe(probe& p) noexcept { return api::set_disabled(p.state_, false); }
 std::error_code disable_probe(probe& p) noexcept { return api::set_disabled(p.state_, true); }
 

@@ -4,6 +4,7 @@
 
 #include "api/jprobe_hooks.hpp"
 #include "api/place.hpp"
+#include "epoch/epoch.hpp"
 
 namespace libprobe {
 
@@ -11,7 +12,7 @@ namespace {
 
 bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::jprobe_attachment&>(base);
-  if (a.running.load(std::memory_order_acquire) != 0) return false;  // pairs with libprobe_on_replacement()
+  if (a.running.load(std::memory_order_acquire) > 0) return false;  // pairs with libprobe_on_replacement()
   a.part(a);
   delete &a;
   return true;
@@ -45,14 +46,16 @@ std::error_code register_replacement(replacement& r) noexcept {
 }
 void unregister_replacement_fast(replacement& r) noexcept { api::detach(r.state_); }
 void unregister_replacement(replacement& r) noexcept {
-  unregister_replacement_fast(r);
-  commit_probes();
+  replacement* const one[] = {&r};
+  api::unregister_all(std::span<replacement* const>{one});
 }
 
 void* original(const replacement& r) noexcept {
   const auto* a = static_cast<const site::attachment*>(r.state_.attachment.load(std::memory_order_acquire));
-  const site::site* const at = a != nullptr ? a->where.load() : nullptr;
-  return at != nullptr ? reinterpret_cast<void*>(at->body.load(std::memory_order_acquire)) : nullptr;
+  if (a == nullptr) return nullptr;
+  const epoch::section section;  // the site may be planned anew, or go while `entry` is still running
+  const auto* at = a->where.load(std::memory_order_acquire);
+  return reinterpret_cast<void*>((at != nullptr ? at->body : a->body).load(std::memory_order_acquire));
 }
 
 }  // namespace libprobe

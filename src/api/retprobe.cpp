@@ -79,13 +79,10 @@ std::error_code register_retprobe(retprobe& p) noexcept {
 }
 void unregister_retprobe_fast(retprobe& p) noexcept { api::detach(p.state_); }
 void unregister_retprobe(retprobe& p) noexcept {
-  unregister_retprobe_fast(p);
-  commit_probes();
+  retprobe* const one[] = {&p};
+  api::unregister_all(std::span<retprobe* const>{one});
 }
-void unregister_retprobes(std::span<retprobe* const> probes) noexcept {
-  for (auto* p : probes) unregister_retprobe_fast(*p);
-  commit_probes();
-}
+void unregister_retprobes(std::span<retprobe* const> probes) noexcept { api::unregister_all(probes); }
 std::error_code enable_retprobe(retprobe& p) noexcept { return api::set_disabled(p.state_, false); }
 std::error_code disable_retprobe(retprobe& p) noexcept { return api::set_disabled(p.state_, true); }
 

@@ -18,6 +18,7 @@ retprobe_instance** append(site::followed_call& call, site::instance_pool& pool,
   auto** link = &call.instances;
   for (; *link != nullptr; link = &(*link)->next_in_call_) use.add(site::pool_of(**link).return_vectors);
   *link = &instance;
+  site::self.taken = nullptr;
   arch::set_return_vectors(site::number_of(call), use);
   return link;
 }

@@ -58,8 +58,10 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
                                               function_text& functions, slot_store& slots,
                                               std::string& detail) {
   if (const auto why = symbols::probeable(address); why != errc::ok) {
-    detail = fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
-                         make_error_code(why).message());
+    detail = why == errc::unsupported_environment
+                 ? fmt::format("{:#x} lies in no module, and /proc/self/maps cannot be read", address)
+                 : fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
+                               make_error_code(why).message());
     return why;
   }
   const auto what = functions.instruction_at(address, detail);
@@ -150,6 +152,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   yielding_.reserve(yielding_.size() + placed.yielding.size());
   queue_.reserve(room);
   dying_.reserve(room);
+  in_use_.reserve(room);
   touched_.reserve(room);
   gone_.reserve(room);
   site::sites.reserve(placed.fresh.size());
@@ -266,6 +269,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
   for (auto& r : requests) {
     site::site* at = site::sites.find(r.address);
     r.what->where = at;
+    r.what->handle = r.handle;
     if (at->keeps_x87 && r.what->return_vectors.most() == arch::vector_use::every_file)
       r.what->return_vectors = arch::vector_use{arch::vector_use::everything};
     if (at->detour_for == site::purpose::count) r.what->count_in(at->through->column);
@@ -383,21 +387,21 @@ std::optional<errc> registry::attach(std::span<request> requests, std::span<wait
   bool queued = false;
   {
     const std::lock_guard guard{lock_};
-    why = prepare_engine();
-    if (why == errc::ok && !look_at_modules()) why = errc::out_of_memory;
-    if (why == errc::ok && lead_elsewhere(requests, known)) return std::nullopt;
     try {
+      why = prepare_engine(detail);
+      if (why == errc::ok && !look_at_modules()) why = errc::out_of_memory;
+      if (why == errc::ok && lead_elsewhere(requests, known)) return std::nullopt;
       if (why == errc::ok) {
         waiting_.reserve(waiting_.size() + later.size());
         dying_.reserve(attached_ + requests.size() + waiting_.size() + later.size());
       }
       if (why == errc::ok && !guarded_) why = put_guards(requests, detail);
+      if (why == errc::ok && !later.empty() && !told_of_constructors_) {
+        detail = "this system's loader does not tell when it has loaded a module";
+        why = errc::module_not_found;
+      }
     } catch (const std::bad_alloc&) {
       why = errc::out_of_memory;
-    }
-    if (why == errc::ok && !later.empty() && !told_of_constructors_) {
-      detail = "this system's loader does not tell when it has loaded a module";
-      why = errc::module_not_found;
     }
     if (why == errc::ok) why = place(requests, detail);
     if (why == errc::ok) wait_for_modules(later);

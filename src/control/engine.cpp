@@ -28,14 +28,32 @@ bool take_over(int signo) noexcept {
   return os::change_action(signo, &ours, nullptr);
 }
 
+bool take_over_all() noexcept {
+  for (int signo = 1; signo <= site::last_signal; ++signo) {
+    if (signo != SIGKILL && signo != SIGSTOP && !take_over(signo)) return false;
+  }
+  return true;
+}
+
+/// As if it had never been tried: what the program wants stands in the kernel again.
+void give_back_all() noexcept {
+  for (int signo = 1; signo <= site::last_signal; ++signo) {
+    if (signo == SIGKILL || signo == SIGSTOP) continue;
+    const site::action_change change;
+    os::signal_action now;
+    if (!os::change_action(signo, nullptr, &now)) continue;
+    const auto before = site::actions[signo].load();
+    if (now.handler == site::kernel_action(signo, before).handler) os::change_action(signo, &before, nullptr);
+  }
+}
+
 errc prepare() noexcept {
   epoch::prepare();
-  arch::prepare_ordinary();
+  arch::prepare_ordinary(arch::enabled_state_components());
   site::errno_offset = reinterpret_cast<std::uintptr_t>(&errno) - arch::thread_base();
-  for (int signo = 1; signo <= site::last_signal; ++signo) {
-    if (signo != SIGKILL && signo != SIGSTOP && !take_over(signo)) return errc::signal_refused;
-  }
-  return errc::ok;
+  if (take_over_all()) return errc::ok;
+  give_back_all();
+  return errc::signal_refused;
 }
 
 // When the program is loaded: before there are threads that might fork while another one registers its first
@@ -58,15 +76,19 @@ bool jumps_are_wanted() noexcept {
   return wanted;
 }
 
-errc prepare_engine() noexcept {
+errc prepare_engine(std::string& detail) {
   // Plain, as the registry's lock is held: the guard of a local static might stay taken in a forked child.
   static constinit bool done = false;
-  static constinit errc answer = errc::ok;
+  if (done) return errc::ok;
+  if (arch::is_translated()) {
+    detail = "valgrind runs a translation of the program, which does not follow changes of its text";
+    return errc::unsupported_environment;
+  }
   // A guest's signal handlers are its own.
-  if (!done && os::is_guest()) return errc::signal_refused;
-  if (!done) answer = prepare();
-  done = true;
-  return answer;
+  if (os::is_guest()) return errc::signal_refused;
+  const auto why = prepare();
+  done = why == errc::ok;
+  return why;
 }
 
 }  // namespace libprobe::control

@@ -91,9 +91,11 @@ void registry::forget_other_threads() noexcept {
     ++attached_;
     return true;
   });
-  for (auto* a : dying_) {
-    stop(*a);
-    a->part(*a);  // by whom it was being removed, and in whose memory it lies, may be gone
+  for (auto* gone : {&dying_, &in_use_}) {
+    for (auto* a : *gone) {
+      stop(*a);
+      a->part(*a);  // by whom it was being removed, and in whose memory it lies, may be gone
+    }
   }
   for (auto* a : queue_) a->part(*a);
   for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) ++run->what->running;

@@ -114,7 +114,7 @@ void registry::tidy() noexcept {
   take_out_queued();
   if (!epoch::try_synchronize()) return;
   take_retired().free();
-  free_retired();
+  free_dying();
   replaced_ = 0;
 }
 

@@ -65,7 +65,9 @@ bool visit_held_words(const std::function<bool(std::uintptr_t, std::size_t)>& sk
   if (!before || !copy) return false;
   for (const auto& t : *before) seen(t.ip);
   const auto own_sp = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  for (const auto& memory : os::read_maps()) {
+  const auto maps = os::read_maps();
+  if (!maps) return false;
+  for (const auto& memory : *maps) {
     if (!memory.writable || !memory.readable || copy.holds(memory.start)) continue;
     for (auto at = lowest_live(memory, own_sp, *before); at < memory.end;) {
       const auto part = copy.bytes().first(std::min<std::size_t>(window::size, memory.end - at));

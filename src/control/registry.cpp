@@ -61,11 +61,11 @@ void registry::queue(site::attachment& a) noexcept {
   queue_.push_back(&a);  // room was reserved at registration
 }
 
-void registry::detach(std::span<std::atomic<void*>* const> handles) noexcept {
+void registry::detach(handles which) noexcept {
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};
-  for (auto* handle : handles) {
+  for (auto* handle : which) {
     auto* a = get(*handle);
     if (a == nullptr || a->removed) continue;
     if (a->where.load() == nullptr) {
@@ -86,6 +86,8 @@ errc registry::take_out_queued() noexcept {
   for (const auto* a : queue_) {
     if (touched_.empty() || touched_.back() != a->where) touched_.push_back(a->where);
   }
+  for (auto* a : queue_) a->body = a->where.load()->body.load(std::memory_order_relaxed);
+  for (auto* a : queue_) a->where.store(nullptr, std::memory_order_release);
   dying_.insert(dying_.end(), queue_.begin(), queue_.end());
   queue_.clear();
   for (auto* at : touched_) {
@@ -131,19 +133,29 @@ void registry::return_to_jumps() noexcept {
   });
 }
 
-/// False: a replacement is still running somewhere.
-bool registry::free_retired() noexcept {
-  const auto before = dying_.size();
-  std::erase_if(dying_, [](site::attachment* a) { return a->release(*a); });
-  attached_ -= before - dying_.size();
-  return std::none_of(dying_.begin(), dying_.end(), [](const site::attachment* a) {
-    return a->running.load(std::memory_order_relaxed) != 0;
+/// A grace period has passed.
+void registry::free_dying() noexcept {
+  in_use_.insert(in_use_.end(), dying_.begin(), dying_.end());
+  dying_.clear();
+  free_in_use(nullptr);
+}
+
+/// False: a replacement is still running somewhere, one of those asked for.
+bool registry::free_in_use(const handles* only) noexcept {
+  const auto before = in_use_.size();
+  std::erase_if(in_use_, [](site::attachment* a) { return a->release(*a); });
+  attached_ -= before - in_use_.size();
+  return std::none_of(in_use_.begin(), in_use_.end(), [only](const site::attachment* a) {
+    return a->running.load(std::memory_order_relaxed) > 0 &&
+           (only == nullptr || std::find(only->begin(), only->end(), a->handle) != only->end());
   });
 }
 
 /// Only when no more than the table's own sites can lead into a slot.
 void registry::reclaim_code() noexcept {
-  if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty()) return;
+  if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty() ||
+      !in_use_.empty())
+    return;
   try {
     std::unordered_set<const site::slot*> in_use;
     site::sites.for_each([&in_use](const site::site& at) { in_use.insert(at.code); });
@@ -171,11 +183,11 @@ void registry::retired::free() noexcept {
   site::table<const char>::drop(page_tables);
 }
 
-errc registry::commit() noexcept {
+errc registry::commit(const handles* only) noexcept {
   if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   const site::quiet no_handlers;
   settle();
-  const std::lock_guard one_at_a_time{commit_lock_};
+  std::unique_lock one_at_a_time{commit_lock_};
   errc answer = errc::ok;
   retired old;
   {
@@ -183,15 +195,20 @@ errc registry::commit() noexcept {
     look_at_modules();
     answer = take_out_queued();
     old = take_retired();
-    if (dying_.empty() && old.empty()) return answer;
+    if (dying_.empty() && in_use_.empty() && old.empty()) return answer;
   }
   epoch::synchronize();
   old.free();
+  {
+    const std::lock_guard guard{lock_};
+    free_dying();
+    reclaim_code();
+  }
+  // A replacement may run for hours: that holds up who removes it, and no other commit.
+  one_at_a_time.unlock();
   for (epoch::backoff patience;; patience.wait()) {
     const std::lock_guard guard{lock_};
-    if (!free_retired()) continue;
-    reclaim_code();
-    return answer;
+    if (free_in_use(only)) return answer;
   }
 }
 

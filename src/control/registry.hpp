@@ -75,11 +75,14 @@ class registry : private window_observer {
   std::optional<errc> attach(std::span<request> requests, std::span<waiting> later,
                              const symbols::snapshot& known, std::string& detail);
 
+  using handles = std::span<std::atomic<void*>* const>;
   /// Lets an attachment rest for good and queues it. Nothing for an empty handle or a queued one.
-  void detach(std::span<std::atomic<void*>* const> handles) noexcept;
+  void detach(handles which) noexcept;
 
-  /// One grace period for everything queued, by whomever. errc::would_deadlock from inside a handler.
-  errc commit() noexcept;
+  /// One grace period for everything queued, by whomever. errc::would_deadlock from inside a handler. What
+  /// calls are still inside of (replacements) is waited for, too: all of it, or that of some handles.
+  errc commit() noexcept { return commit(nullptr); }
+  errc commit(handles only) noexcept { return commit(&only); }
 
   errc set_disabled(std::atomic<void*>& handle, bool disabled) noexcept;
   /// True if the handle's attachment is placed or waits, and is not queued for removal.
@@ -188,7 +191,9 @@ class registry : private window_observer {
   retired take_retired() noexcept;
   void tidy() noexcept;
   void forget_owner(site::attachment& a, int me) noexcept;
-  bool free_retired() noexcept;
+  errc commit(const handles* only) noexcept;
+  void free_dying() noexcept;
+  bool free_in_use(const handles* only) noexcept;
   void reclaim_code() noexcept;
 
   bool guards_stand_ = false;
@@ -209,9 +214,10 @@ class registry : private window_observer {
   jump_planner jumps_{functions_, slots_};
   std::vector<site::site*> yielding_;  // they may have their jumps back when others are gone
   // Removal must not be able to fail, so room in all of these is reserved at registration.
-  std::vector<site::attachment*> queue_;  // resting, still linked
-  std::vector<site::attachment*> dying_;  // unlinked, waiting for the end of a grace period
-  std::vector<site::site*> touched_;      // scratch of a commit
+  std::vector<site::attachment*> queue_;   // resting, still linked
+  std::vector<site::attachment*> dying_;   // unlinked, waiting for the end of a grace period
+  std::vector<site::attachment*> in_use_;  // after it: calls are still inside
+  std::vector<site::site*> touched_;       // scratch of a commit
   struct departed {
     site::site* at;
     std::shared_ptr<const symbols::module> with;

@@ -20,6 +20,8 @@ namespace libprobe::epoch {
 struct alignas(64) reader {
   std::atomic<std::uint64_t> since{0};  // the epoch at which its outermost section began; 0: outside
   std::atomic<int> owner{0};            // thread id; 0: free
+  // Where on the stack the outermost section is; 0: not known at this moment.
+  std::atomic<std::uintptr_t> where{0};
 };
 
 namespace detail {
@@ -30,26 +32,42 @@ extern __thread std::uint64_t unrecorded_here
 extern constinit std::atomic<bool> readers_pay;  // no asymmetric barrier: full barriers on entry
 extern __thread reader* self __attribute__((tls_model("initial-exec")));
 reader* claim() noexcept;
+bool was_left_behind(const reader& record, std::uintptr_t place, std::uintptr_t used_to) noexcept;
 }  // namespace detail
 
-/// What leave() needs to know from enter().
+/// What leave() needs to know from enter(). It lies on the stack as long as the section is open.
 struct token {
   reader* record = nullptr;
   std::uint64_t outer = 0;
+  bool renewed = false;  // the thread had left its sections behind: what they protected is over
+  std::uintptr_t mark;   // its own address, inverted: what is overwritten is a section no more
+
+  [[nodiscard]] std::uintptr_t place() const noexcept { return reinterpret_cast<std::uintptr_t>(&mark); }
 };
 
-/// Opens a section. Signal-safe.
-inline token enter() noexcept {
-  token mine{detail::self != nullptr ? detail::self : detail::claim()};
+/// Opens a section, which stays at its place in memory. Signal-safe.
+///
+/// A thread may leave its sections behind (siglongjmp out of a signal handler): those that are overwritten,
+/// or lie where the stack is the caller's at this moment: up to `used_to`, or just below. 0: it does not
+/// know.
+inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
+  mine.record = detail::self != nullptr ? detail::self : detail::claim();
   if (mine.record == nullptr) {
     ++detail::unrecorded_here;
     detail::unrecorded.fetch_add(1, std::memory_order_seq_cst);
-    return mine;
+    return;
   }
   // A signal handler may open and close sections between these two lines: it restores what it found, and a
   // stale epoch only makes a grace period wait for this section, too.
   mine.outer = mine.record->since.load(std::memory_order_relaxed);
+  if (mine.outer != 0 && used_to != 0 && detail::was_left_behind(*mine.record, mine.place(), used_to)) [[unlikely]] {
+    mine.outer = 0;
+    mine.renewed = true;
+  }
   if (mine.outer == 0) {
+    *static_cast<volatile std::uintptr_t*>(&mine.mark) = ~mine.place();
+    mine.record->where.store(mine.place(), std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     // Released: a grace period may find this section only, and must have seen the end of the one before it.
     mine.record->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_release);
     if (detail::readers_pay.load(std::memory_order_relaxed))
@@ -57,8 +75,8 @@ inline token enter() noexcept {
     // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was
     // unlinked.
     std::atomic_signal_fence(std::memory_order_seq_cst);
+    mine.record->where.store(mine.place(), std::memory_order_relaxed);  // a signal may have come in between
   }
-  return mine;
 }
 
 /// Closes it, in reverse order of opening. Signal-safe.
@@ -69,6 +87,8 @@ inline void leave(const token& mine) noexcept {
   } else if (mine.outer == 0) {
     // Pairs with the acquire loads in synchronize(): all that the section did comes before the free.
     mine.record->since.store(0, std::memory_order_release);
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // in this order, for signal handlers
+    mine.record->where.store(0, std::memory_order_relaxed);
   }
 }
 
@@ -76,6 +96,7 @@ inline void leave(const token& mine) noexcept {
 inline void leave_all() noexcept {
   if (detail::self != nullptr) {
     detail::self->since.store(0, std::memory_order_release);
+    detail::self->where.store(0, std::memory_order_relaxed);
   } else {
     detail::unrecorded.fetch_sub(detail::unrecorded_here, std::memory_order_release);
     detail::unrecorded_here = 0;
@@ -85,10 +106,11 @@ inline void leave_all() noexcept {
 /// An open section, for as long as it lives. Signal-safe.
 class section {
  public:
-  section() noexcept : mine_{enter()} {}
+  explicit section(std::uintptr_t used_to = 0) noexcept { enter(mine_, used_to); }
   ~section() { leave(mine_); }
   section(const section&) = delete;
   section& operator=(const section&) = delete;
+  [[nodiscard]] bool renewed() const noexcept { return mine_.renewed; }
 
  private:
   token mine_;

@@ -64,6 +64,7 @@ void after_fork_in_child() noexcept {
       record.owner.store(os::thread_id());
     } else {
       record.since.store(0);
+      record.where.store(0);
       record.owner.store(record.owner != 0 ? others : 0);
     }
   }

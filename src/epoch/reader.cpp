@@ -1,4 +1,8 @@
 // A thread's first section, in whatever signal context it comes. Part of the hit path.
+#include <asm/unistd.h>
+#include <signal.h>
+
+#include "arch/arch.hpp"
 #include "epoch/records.hpp"
 #include "os/process.hpp"
 #include "os/signals.hpp"
@@ -18,8 +22,31 @@ void reclaim_if_dead(reader& record) noexcept {
   if (owner <= 0 || os::thread_exists(owner)) return;
   // Claimed as nobody's first, so that no new owner is disturbed by the store to `since`.
   if (!record.owner.compare_exchange_strong(owner, -1, std::memory_order_acq_rel)) return;
+  record.where.store(0, std::memory_order_relaxed);
   record.since.store(0, std::memory_order_release);
   record.owner.store(0, std::memory_order_release);
+}
+
+namespace {
+
+/// The interrupted stack may lie anywhere then, right below it too.
+bool on_alternate_stack(std::uintptr_t place) noexcept {
+  stack_t alternate{};
+  if (arch::system_call(__NR_sigaltstack, 0, reinterpret_cast<long>(&alternate)) != 0) return true;
+  return place - reinterpret_cast<std::uintptr_t>(alternate.ss_sp) < alternate.ss_size;
+}
+
+}  // namespace
+
+/// Sure in one direction only: what says so is over. (The same thread may be on another stack.)
+bool was_left_behind(const reader& record, std::uintptr_t place, std::uintptr_t used_to) noexcept {
+  const auto where = record.where.load(std::memory_order_relaxed);
+  if (where == 0) return false;
+  if (where == place || (where > place && where < used_to)) return true;
+  constexpr std::uintptr_t just_below = 4096;
+  if (where < place && place - where < just_below && !on_alternate_stack(place)) return true;
+  std::uint64_t mark = 0;
+  return !arch::guarded_load(where, mark) || mark != ~where;
 }
 
 namespace {
@@ -36,6 +63,7 @@ reader* find_record(int thread) noexcept {
     reader& record = records[i];
     // A record that bears this thread's number belonged to a dead one: numbers are unique among the living.
     if (record.owner.load(std::memory_order_relaxed) == thread) {
+      record.where.store(0, std::memory_order_relaxed);
       record.since.store(0, std::memory_order_release);
       return &record;
     }

@@ -6,6 +6,7 @@
 #include "os/signals.hpp"
 #include "site/free_list.hpp"
 #include "site/instances.hpp"
+#include "site/site.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -170,10 +171,10 @@ site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noex
   return &call;
 }
 
-retprobe_instance* end_call(site::followed_call& call) noexcept {
+void end_call(site::followed_call& call) noexcept {
+  site::self.returning = call.instances;
   site::self.follow = call.interrupted;
   drop_abandoned(call.sp);
-  auto* instances = call.instances;
   call.instances = nullptr;
   if (site::self.calls == &call || call.owner.load(std::memory_order_relaxed) == epoch::thread_number()) {
     unlink(call);
@@ -182,7 +183,6 @@ retprobe_instance* end_call(site::followed_call& call) noexcept {
     call.over.store(true,
                     std::memory_order_release);  // a stack that moved to another thread: see drop_stale()
   }
-  return instances;
 }
 
 void abandon_instances(retprobe_instance* first) noexcept {
@@ -194,6 +194,14 @@ void abandon_instances(retprobe_instance* first) noexcept {
       pool.abandoned(pool, instance);
     pool.give(instance);
   }
+}
+
+void abandon_beginnings() noexcept {
+  if (auto* call = std::exchange(site::self.beginning, nullptr)) abandon_call(*call);
+  if (auto* what = std::exchange(site::self.chosen, nullptr))
+    what->running.fetch_sub(1, std::memory_order_release);
+  if (auto* instance = std::exchange(site::self.taken, nullptr)) site::pool_of(*instance).give(*instance);
+  abandon_instances(std::exchange(site::self.returning, nullptr));
 }
 
 void abandon_call(site::followed_call& call) noexcept {

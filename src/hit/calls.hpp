@@ -18,14 +18,17 @@ void drop_left_behind(const registers& regs, std::uintptr_t used, site::followed
 /// unwind handlers run here. Inside a section, in a handler; a system call for each thread that has calls.
 void drop_of_ended_threads() noexcept;
 
-/// Takes the call out of the list, and gives back its slot. Its instances are the caller's. The saved return
-/// address may be gone afterwards.
-retprobe_instance* end_call(site::followed_call& call) noexcept;
+/// Takes the call out of the list, and gives back its slot. Its instances are the caller's, noted as
+/// returning. The saved return address may be gone afterwards.
+void end_call(site::followed_call& call) noexcept;
 
 /// The call will never return: unwind handlers run, instances are given back. The slot is kept until the
 /// thread's next operation here from the same height of the stack, since the unwinder that told us still
 /// needs it.
 void abandon_call(site::followed_call& call) noexcept;
+
+/// What the thread's hit had begun before its handlers were left for good.
+void abandon_beginnings() noexcept;
 
 /// Every instance runs its pool's unwind handler and goes back.
 void abandon_instances(retprobe_instance* first) noexcept;

@@ -75,7 +75,7 @@ inline int run_only(const site::site& at, site::attachment& a, registers& regs,
 /// Handlers that can be left by an exception, at a function's entry.
 [[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors,
                                    arch::vector_use saved) {
-  const open_run run;
+  const open_run run{regs};
   const site::site* at = from.at.load(std::memory_order_acquire);
   if (at == nullptr) return 0;
   site::hit hit{regs, vectors, saved, true};
@@ -93,7 +93,7 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
   const auto saved = arch::vector_use::of(saved_bits);
   if (saved.ordinary()) return hit::run_ordinary(from, *regs, vectors, saved);
   {
-    const epoch::section section;
+    const hit::open_hit section{*regs};
     const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
     if (at == nullptr) return 0;  // removed: the displaced instruction alone
     if (auto* only = at->only.load(std::memory_order_acquire)) return hit::run_only(*at, *only, *regs, saved);
@@ -105,7 +105,7 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
 
 int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {
   const auto& from = *static_cast<const site::detour*>(about);
-  const epoch::section section;
+  const hit::open_hit section{*regs};
   const site::site* at = from.at.load(std::memory_order_acquire);
   const auto body = (at != nullptr ? at->body : from.body).load(std::memory_order_relaxed);
   regs->set_ip(body);
@@ -132,7 +132,7 @@ int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, 
   const auto& from = *static_cast<const site::detour*>(about);
   site::attachment* chosen = nullptr;
   {
-    const epoch::section section;
+    const hit::open_hit section{*regs};
     const site::site* at = from.at.load(std::memory_order_acquire);
     const auto body = (at != nullptr ? at->body : from.body).load(std::memory_order_relaxed);
     regs->set_ip(body);
@@ -163,7 +163,7 @@ int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, 
 
 int libprobe_on_detour_after(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {
   const auto& from = *static_cast<const site::detour*>(about);
-  const epoch::section section;
+  const hit::open_hit section{*regs};
   const site::site* at = from.at.load(std::memory_order_acquire);
   if (at == nullptr) return 0;
   const auto next = at->address + at->plan.length;

@@ -9,7 +9,7 @@ using namespace libprobe;
 
 void libprobe_on_entry(registers* regs, void* vectors) {
   const auto address = regs->ip();
-  const hit::open_run run;
+  const hit::open_run run{*regs};
   const site::site* at = site::sites.find(address);
   // Changed since the trap: whatever stands there now runs, and traps again if it must.
   if (at == nullptr || !at->wants_ordinary()) return;
@@ -30,16 +30,17 @@ void libprobe_on_replacement(registers* regs, void* vectors) {
 }
 
 void libprobe_on_return(registers* regs, std::size_t number, void* /*vectors*/, std::uint32_t /*saved*/) {
-  hit::open_run run;
+  const hit::open_run run{*regs};
   const hit::in_handler guard;
   // The return address is back on the stack: nobody needs the slot any more.
-  run->instances = hit::end_call(site::calls[number]);
-  while (run->instances != nullptr) {
-    auto& instance = *run->instances;
+  auto& returning = site::self.returning;
+  hit::end_call(site::calls[number]);
+  while (returning != nullptr) {
+    auto& instance = *returning;
     auto& pool = site::pool_of(instance);
     if (pool.returned != nullptr && !pool.removed.load(std::memory_order_acquire))
       pool.returned(pool, instance, *regs);
-    run->instances = instance.next_in_call_;
+    returning = instance.next_in_call_;
     pool.give(instance);
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "epoch/epoch.hpp"
+#include "hit/run.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -9,8 +10,9 @@ namespace libprobe::hit {
 /// An ordinary_run that ends here or, when a handler throws, in abandon_run().
 class open_run {
  public:
-  open_run() noexcept {
-    run_.section = epoch::enter();
+  explicit open_run(const registers& regs) noexcept {
+    epoch::enter(run_.section, regs.sp());
+    if (run_.section.renewed) forget_left_behind();
     run_.outer = site::self.run;
     site::self.run = &run_;
   }
@@ -20,7 +22,6 @@ class open_run {
   }
   open_run(const open_run&) = delete;
   open_run& operator=(const open_run&) = delete;
-  site::ordinary_run* operator->() noexcept { return &run_; }
 
  private:
   site::ordinary_run run_;

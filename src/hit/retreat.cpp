@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/membarrier.h>
 
+#include "os/signals.hpp"
 #include "site/site.hpp"
 #include "site/text_owner.hpp"
 
@@ -23,35 +24,30 @@ class text_file {
   text_file(const text_file&) = delete;
   text_file& operator=(const text_file&) = delete;
 
-  /// Writes, and lets no core go on with what it fetched before.
   [[nodiscard]] bool write(std::uintptr_t to, const std::uint8_t* from, std::size_t size) const noexcept {
     const auto count = static_cast<long>(size);
-    return file_ >= 0 &&
-           arch::system_call(__NR_pwrite64, file_, reinterpret_cast<long>(from), count,
-                             static_cast<long>(to)) == count &&
-           arch::system_call(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
+    return file_ >= 0 && arch::system_call(__NR_pwrite64, file_, reinterpret_cast<long>(from), count,
+                                           static_cast<long>(to)) == count;
   }
 
  private:
   long file_;
 };
 
+/// No core goes on with what it fetched before. Nothing can be done here where the kernel refuses that.
+[[nodiscard]] bool synchronize_cores() noexcept {
+  return arch::system_call(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0) == 0;
+}
+
 /// A signal handler in between might fork, or never come back; and the text would have an owner for ever.
 class uninterrupted {
  public:
-  uninterrupted() noexcept {
-    const std::uint64_t all = ~std::uint64_t{0};
-    change(SIG_BLOCK, &all, &before_);
-  }
-  ~uninterrupted() { change(SIG_SETMASK, &before_, nullptr); }
+  uninterrupted() noexcept { os::change_mask(SIG_BLOCK, os::every_signal, &before_); }
+  ~uninterrupted() { os::change_mask(SIG_SETMASK, before_); }
   uninterrupted(const uninterrupted&) = delete;
   uninterrupted& operator=(const uninterrupted&) = delete;
 
  private:
-  static void change(int how, const std::uint64_t* next, std::uint64_t* before) noexcept {
-    arch::system_call(__NR_rt_sigprocmask, how, reinterpret_cast<long>(next), reinterpret_cast<long>(before),
-                      sizeof *next);
-  }
   std::uint64_t before_ = 0;
 };
 
@@ -64,20 +60,25 @@ void retreat(std::uintptr_t address) noexcept {
   site::site* at = site::sites.find(address);
   if (at == nullptr || at->now != site::text::jump) return;
   const auto& jump = *at->jump;
+  // What has been written must be known as such, whatever is refused after it: control goes on from there.
+  if (!synchronize_cores()) return;
   const text_file text;
   // The way back, as control goes it (src/control/text_pass.cpp): first byte, tails, and then the inner
   // boundaries.
   std::uint8_t bytes[arch::longest_window] = {arch::breakpoint[0]};
   if (!text.write(address, bytes, sizeof arch::breakpoint)) return;
   at->now = site::text::tailed;
+  at->retreated = true;  // control finishes what is left, and leaves it a breakpoint
+  if (!synchronize_cores()) return;
   for (std::size_t i = 1; i < jump.shape.window; ++i)
     bytes[i] = (jump.shape.boundaries >> i & 1U) != 0 ? jump.jump[i] : jump.original[i];
   if (!text.write(address, bytes, jump.shape.window)) return;
   at->now = site::text::staged;
-  at->retreated = true;  // control finishes what is left, and leaves it a breakpoint
+  if (!synchronize_cores()) return;
   for (std::size_t i = 1; i < jump.shape.window; ++i) bytes[i] = jump.original[i];
   if (!text.write(address, bytes, jump.shape.window)) return;
   at->now = site::text::breakpoint;
+  static_cast<void>(synchronize_cores());  // refused: who traps there all the same tries again
   for (std::size_t i = 1; i < jump.shape.window; ++i) {
     if ((jump.shape.boundaries >> i & 1U) == 0) continue;
     if (auto* landing = site::landings.find(address + i)) landing->copy.store(0, std::memory_order_release);

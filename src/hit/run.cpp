@@ -1,6 +1,7 @@
 #include "hit/run.hpp"
 
 #include "epoch/epoch.hpp"
+#include "hit/calls.hpp"
 
 namespace libprobe::hit {
 
@@ -9,6 +10,14 @@ namespace {
 void count(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 
 }  // namespace
+
+void forget_left_behind() noexcept {
+  site::self.in_handler = 0;
+  site::self.run = nullptr;
+  site::self.jprobe = nullptr;
+  const in_handler unwind_handlers_may_run;
+  abandon_beginnings();
+}
 
 bool run_before(const site::site& at, site::hit& hit) noexcept {
   if (site::self.busy()) {
@@ -97,7 +106,7 @@ bool run_guard(registers& regs, arch::vector_use saved) {
   const auto address = regs.ip();
   bool (*stand_in)(registers&) = nullptr;
   {
-    const epoch::section section;
+    const open_hit section{regs};
     const site::site* at = site::sites.find(address);
     if (at == nullptr) return false;
     site::hit hit{regs, nullptr, saved};

@@ -2,6 +2,7 @@
 // and calls nothing but raw system calls and the user's handlers.
 #pragma once
 
+#include "epoch/epoch.hpp"
 #include "site/site.hpp"
 #include "site/thread.hpp"
 
@@ -25,6 +26,19 @@ class in_handler {
 
  private:
   int errno_;
+};
+
+/// The thread never came back from handlers (siglongjmp, or a guest's end): what their hits had begun is
+/// given back.
+void forget_left_behind() noexcept;
+
+/// The section of a hit.
+class open_hit : public epoch::section {
+ public:
+  explicit open_hit(const registers& regs) noexcept : section{regs.sp()} {
+    if (renewed()) [[unlikely]]
+      forget_left_behind();
+  }
 };
 
 /// All `before` hooks, in order of registration, until one redirects. True: the program goes on at hit.regs,

@@ -54,7 +54,7 @@ outcome on_guard(std::uintptr_t address, registers& regs) {
 }
 
 outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& context) noexcept {
-  const epoch::section section;
+  const open_hit section{regs};
   if (const site::site* at = site::sites.find(address)) {
     regs.set_ip(address);
     if (at->wants_ordinary() && !site::self.busy()) {

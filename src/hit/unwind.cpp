@@ -13,17 +13,10 @@ namespace libprobe::hit {
 
 namespace {
 
-/// What a hit had begun before its handlers were left.
-void abandon_beginnings() noexcept {
-  if (auto* call = std::exchange(site::self.beginning, nullptr)) abandon_call(*call);
-  if (auto* what = std::exchange(site::self.chosen, nullptr)) what->running.fetch_sub(1, std::memory_order_release);
-}
-
 /// Handlers in ordinary context were left by an exception.
 void abandon_run() noexcept {
   auto& run = *site::self.run;
   abandon_beginnings();
-  abandon_instances(run.instances);
   site::self.run = run.outer;
   site::self.jprobe = nullptr;
   if (site::self.in_handler != 0) --site::self.in_handler;  // 0: see abandon_hit()
@@ -99,8 +92,9 @@ _Unwind_Reason_Code libprobe_handler_personality(int, _Unwind_Action actions, _U
 }
 
 /// The same where the hit came by a trap; or it was no hit, and the program's own handler of SIGTRAP threw.
-_Unwind_Reason_Code libprobe_trap_personality(int version, _Unwind_Action actions, _Unwind_Exception_Class kind,
-                                              _Unwind_Exception* exception, _Unwind_Context* context) {
+_Unwind_Reason_Code libprobe_trap_personality(int version, _Unwind_Action actions,
+                                              _Unwind_Exception_Class kind, _Unwind_Exception* exception,
+                                              _Unwind_Context* context) {
   if (site::self.in_handler == 0 && !hit::is_the_end(actions)) return _URC_CONTINUE_UNWIND;
   return libprobe_handler_personality(version, actions, kind, exception, context);
 }
@@ -108,7 +102,8 @@ _Unwind_Reason_Code libprobe_trap_personality(int version, _Unwind_Action action
 /// A replacement threw.
 _Unwind_Reason_Code libprobe_replacement_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
                                                      _Unwind_Exception*, _Unwind_Context*) {
-  if (site::self.in_handler != 0 && !hit::is_the_end(actions)) hit::refuse_exception();  // not the replacement did
+  if (site::self.in_handler != 0 && !hit::is_the_end(actions))
+    hit::refuse_exception();  // not the replacement did
   if (hit::is_cleanup(actions) && site::self.replacement != nullptr) {
     auto& run = *site::self.replacement;
     site::self.replacement = run.outer;

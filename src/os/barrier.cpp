@@ -1,53 +1,90 @@
+// membarrier(2), and what does as well where a sandbox or an old kernel refuses it. Signals to all threads
+// would not: a thread that blocks them would hold up the rest for ever.
 #include "os/barrier.hpp"
 
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <climits>
+
+#include "machine.hpp"
 
 namespace libprobe::os {
 
 namespace {
 
-std::atomic<bool> have_membarrier{false};
-std::atomic<bool> have_sync_core{false};
+std::atomic<bool> asymmetric{false};
 
 bool membarrier(int command) noexcept { return syscall(SYS_membarrier, command, 0, 0) == 0; }
 
-/// Taking access away from a touched page makes the kernel interrupt every CPU that runs this process to
-/// flush its TLB, and returning from that interrupt serialises. liburcu used the same before membarrier
-/// existed.
+/// Taking a touched page away makes the kernel interrupt every CPU that runs this process to flush its TLB,
+/// and returning from that interrupt serialises; a CPU that runs something else comes back to this process by
+/// loading its page table, which serialises too. liburcu did the same before membarrier existed. Not where
+/// the CPU tells the others by itself.
+bool take_a_page_away() noexcept {
+  if (!arch::page_flush_interrupts()) return false;
+  constexpr std::size_t size = 4096;
+  // On the stack, so that there is nothing to ask for, to lock, or to leave behind in a forked child.
+  alignas(size) std::byte page[size];
+  *reinterpret_cast<volatile std::byte*>(page) = std::byte{1};
+  if (madvise(page, size, MADV_DONTNEED) == 0) return true;
+  if (mprotect(page, size, PROT_READ) != 0) return false;
+  mprotect(page, size, PROT_READ | PROT_WRITE);
+  return true;
+}
+
+/// While this thread runs on a CPU no other one does, and whoever ran there has been interrupted.
+bool visit_all_cpus() noexcept {
+  constexpr std::size_t most_cpus = 8192;
+  constexpr std::size_t bits = sizeof(long) * CHAR_BIT;
+  using set = std::array<unsigned long, most_cpus / bits>;
+  set before{};
+  const long known = syscall(SYS_sched_getaffinity, 0, sizeof before, before.data());
+  if (known <= 0) return false;
+  bool visited = false;
+  for (std::size_t cpu = 0; cpu < static_cast<std::size_t>(known) * CHAR_BIT; ++cpu) {
+    set one{};
+    one[cpu / bits] = 1UL << (cpu % bits);
+    // Refused for those that do not exist and those that no thread of this process may run on.
+    visited = syscall(SYS_sched_setaffinity, 0, sizeof one, one.data()) == 0 || visited;
+  }
+  if (visited) syscall(SYS_sched_setaffinity, 0, static_cast<std::size_t>(known), before.data());
+  return visited;
+}
+
+/// Some ticks of the clock: each interrupts the CPU, and without them its store buffer drains in far less.
+void wait_for_ticks() noexcept {
+  timespec left{0, 20'000'000};
+  while (nanosleep(&left, &left) != 0) {
+  }
+}
+
 void interrupt_all_cores() noexcept {
-  const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  void* page = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) return;
-  *static_cast<volatile char*>(page) = 1;
-  mprotect(page, size, PROT_NONE);
-  munmap(page, size);
+  if (!take_a_page_away() && !visit_all_cpus()) wait_for_ticks();
 }
 
 }  // namespace
 
 void prepare_barriers() noexcept {
-  have_membarrier = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
-  have_sync_core = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE);
+  membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE);
+  if (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)) asymmetric = true;
 }
 
-bool barriers_are_asymmetric() noexcept { return have_membarrier.load(std::memory_order_relaxed); }
+bool barriers_are_asymmetric() noexcept { return asymmetric.load(std::memory_order_relaxed); }
 
 void heavy_barrier() noexcept {
-  if (barriers_are_asymmetric()) membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+  if (barriers_are_asymmetric() && !membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) interrupt_all_cores();
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
 void synchronize_cores() noexcept {
-  if (have_sync_core.load(std::memory_order_relaxed)) {
-    membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
-  } else {
-    interrupt_all_cores();
-  }
+  if (!membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)) interrupt_all_cores();
 }
 
 }  // namespace libprobe::os

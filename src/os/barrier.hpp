@@ -6,8 +6,9 @@ namespace libprobe::os {
 /// Registers this process for the barriers below. Idempotent; call again in a forked child.
 void prepare_barriers() noexcept;
 
-/// True if heavy_barrier() makes every running thread execute a full memory barrier (membarrier(2)). Where
-/// the kernel refuses it, readers must use a full barrier of their own.
+/// True if heavy_barrier() makes every running thread execute a full memory barrier, as membarrier(2) did
+/// when it was prepared. Where the kernel refuses that, readers must use a full barrier of their own. Once
+/// true it stays so: a sandbox that refuses membarrier later makes heavy_barrier() dearer, not weaker.
 bool barriers_are_asymmetric() noexcept;
 
 /// Every thread of the process has executed a full memory barrier between call and return. Not signal-safe.

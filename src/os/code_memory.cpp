@@ -32,8 +32,13 @@ std::optional<std::uintptr_t> map_code(std::uintptr_t near, std::uintptr_t reach
   const auto low = reach != 0 && near > lowest + reach ? near - reach : lowest;
   const auto high = reach != 0 && near < highest - reach ? near + reach : highest;
 
-  // Another thread may map into a gap that was just found: look again then.
-  for (int attempt = 0; attempt < 8; ++attempt) {
+  // Another thread may map into a gap that was just found; and there are mappings that nobody knows of where
+  // /proc is missing. What was tried in vain is taken for ever larger ones.
+  std::vector<address_range> tried;
+  for (int attempt = 0; attempt < 48; ++attempt) {
+    std::vector<address_range> taken = tried;
+    for (const auto& one : known_maps()) taken.push_back({one.start, one.end});
+    std::ranges::sort(taken, {}, &address_range::start);
     std::optional<std::uintptr_t> best;
     const auto consider = [&](std::uintptr_t from, std::uintptr_t to) {  // a gap
       from = align_up(std::max(from, low));
@@ -43,15 +48,17 @@ std::optional<std::uintptr_t> map_code(std::uintptr_t near, std::uintptr_t reach
       if (!best || distance(candidate, near) < distance(*best, near)) best = candidate;
     };
     std::uintptr_t free_from = lowest;
-    for (const auto& mapping : read_maps()) {
+    for (const auto& one : taken) {
       // The kernel keeps a gap below stacks; stay off both neighbours of any mapping by some pages.
       constexpr std::uintptr_t margin = 0x1000;
-      if (mapping.start > free_from + margin) consider(free_from, mapping.start - margin);
-      free_from = std::max(free_from, mapping.end + margin);
+      if (one.start > free_from + margin) consider(free_from, one.start - margin);
+      free_from = std::max(free_from, one.end + margin);
     }
     consider(free_from, highest);
     if (!best) return std::nullopt;
     if (map_at(*best, size)) return best;
+    const auto around = size << std::min(attempt / 2, 14);
+    tried.push_back({*best > around ? *best - around : 0, *best + around});
   }
   return std::nullopt;
 }
@@ -68,10 +75,10 @@ std::vector<address_range> free_for_code() {
   const auto add = [&](std::uintptr_t to) {
     if (to > free_from) found.push_back({free_from, to});
   };
-  for (const auto& mapping : read_maps()) {
-    const bool stack = mapping.path == "[stack]";
-    add(stack ? std::max(lowest, mapping.start - stack_room) : mapping.start);
-    free_from = std::max(free_from, mapping.end + (mapping.path == "[heap]" ? heap_room : 0));
+  for (const auto& one : known_maps()) {
+    const bool stack = one.path == "[stack]";
+    add(stack ? std::max(lowest, one.start - stack_room) : one.start);
+    free_from = std::max(free_from, one.end + (one.path == "[heap]" ? heap_room : 0));
   }
   add(highest);
   return found;

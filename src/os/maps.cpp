@@ -1,18 +1,25 @@
 #include "os/maps.hpp"
 
 #include <fcntl.h>
+#include <link.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
+#include <cstring>
+#include <exception>
 
 namespace libprobe::os {
 namespace {
 
+constexpr std::uintptr_t page_size = 4096;
+
 // Takes a number off the front of the text, and the separator behind it.
 template <class Number>
-bool take(std::string_view& text, Number& number, int base, char separator) {
+bool take(std::string_view& text, Number& number, int base, char separator) noexcept {
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
   if (error != std::errc{}) return false;
   text.remove_prefix(static_cast<std::size_t>(stop - text.data()));
@@ -21,31 +28,91 @@ bool take(std::string_view& text, Number& number, int base, char separator) {
   return true;
 }
 
-// Calls visit(line) until it returns false.
-template <class Visit>
-void each_line(Visit visit) {
-  const int file = ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-  if (file < 0) return;
-  std::string pending;
-  char chunk[4096];
-  for (bool more = true; more;) {
-    const ssize_t count = ::read(file, chunk, sizeof chunk);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) break;
-    pending.append(chunk, static_cast<std::size_t>(count));
-    std::size_t begin = 0;
-    for (std::size_t end; more && (end = pending.find('\n', begin)) != std::string::npos; begin = end + 1) {
-      more = visit(std::string_view{pending}.substr(begin, end - begin));
-    }
-    pending.erase(0, begin);
+mapping owned(const mapping_view& seen) {
+  return {seen.start,      seen.end,    seen.readable, seen.writable,
+          seen.executable, seen.shared, seen.offset,   std::string{seen.path}};
+}
+
+int open_maps() noexcept { return ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC); }
+
+class descriptor {
+ public:
+  explicit descriptor(int number) noexcept : number_{number} {}
+  ~descriptor() {
+    if (number_ >= 0) ::close(number_);
   }
-  ::close(file);
+  descriptor(const descriptor&) = delete;
+  descriptor& operator=(const descriptor&) = delete;
+  [[nodiscard]] int number() const noexcept { return number_; }
+
+ private:
+  int number_;
+};
+
+// Calls visit(mapping_view) for each line until it returns false. False: not all of them could be read.
+// Allocates nothing of its own. A path that is too long for the buffer is cut short.
+template <class Visit>
+bool each_in_proc(Visit visit) {
+  const descriptor file{open_maps()};
+  if (file.number() < 0) return false;
+  char buffer[8192];
+  std::size_t used = 0;
+  for (;;) {
+    const ssize_t count = ::read(file.number(), buffer + used, sizeof buffer - used);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return count == 0;
+    used += static_cast<std::size_t>(count);
+    std::size_t begin = 0;
+    while (const void* const newline = std::memchr(buffer + begin, '\n', used - begin)) {
+      const auto end = static_cast<std::size_t>(static_cast<const char*>(newline) - buffer);
+      const auto one = parse_mapping({buffer + begin, end - begin});
+      if (one && !visit(*one)) return true;
+      begin = end + 1;
+    }
+    if (begin == 0 && used == sizeof buffer) begin = used / 2;  // the rest of such a path is no mapping
+    std::memmove(buffer, buffer + begin, used - begin);
+    used -= begin;
+  }
+}
+
+// The same for what the loader knows: in its order, and without what it has mapped besides segments.
+template <class Visit>
+void each_segment(Visit visit) {
+  struct {
+    Visit& visit;
+    std::exception_ptr failure;
+  } call{visit, nullptr};
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* context) {
+        auto& self = *static_cast<decltype(call)*>(context);
+        try {
+          for (int i = 0; i < info->dlpi_phnum; ++i) {
+            const ElfW(Phdr)& header = info->dlpi_phdr[i];
+            if (header.p_type != PT_LOAD || header.p_memsz == 0) continue;
+            mapping_view one;
+            one.start = (info->dlpi_addr + header.p_vaddr) & ~(page_size - 1);
+            one.end = (info->dlpi_addr + header.p_vaddr + header.p_memsz + page_size - 1) & ~(page_size - 1);
+            one.readable = (header.p_flags & PF_R) != 0;
+            one.writable = (header.p_flags & PF_W) != 0;
+            one.executable = (header.p_flags & PF_X) != 0;
+            one.offset = header.p_offset & ~(page_size - 1);
+            if (info->dlpi_name != nullptr) one.path = info->dlpi_name;
+            if (!self.visit(one)) return 1;
+          }
+          return 0;
+        } catch (...) {  // the loader is C
+          self.failure = std::current_exception();
+          return 1;
+        }
+      },
+      &call);
+  if (call.failure) std::rethrow_exception(call.failure);
 }
 
 }  // namespace
 
-std::optional<mapping> parse_mapping(std::string_view line) {
-  mapping found;
+std::optional<mapping_view> parse_mapping(std::string_view line) noexcept {
+  mapping_view found;
   if (!take(line, found.start, 16, '-') || !take(line, found.end, 16, ' ')) return std::nullopt;
   if (found.end <= found.start || line.size() < 5 || line[4] != ' ') return std::nullopt;
   found.readable = line[0] == 'r';
@@ -63,25 +130,56 @@ std::optional<mapping> parse_mapping(std::string_view line) {
   return found;
 }
 
-std::vector<mapping> read_maps() {
+std::optional<std::vector<mapping>> read_maps() {
   std::vector<mapping> all;
-  each_line([&](std::string_view line) {
-    if (auto one = parse_mapping(line)) all.push_back(std::move(*one));
+  const bool complete = each_in_proc([&](const mapping_view& one) {
+    all.push_back(owned(one));
     return true;
   });
-  return all;
+  return complete && !all.empty() ? std::optional{std::move(all)} : std::nullopt;
+}
+
+std::vector<mapping> known_maps() {
+  if (auto all = read_maps()) return std::move(*all);
+  std::vector<mapping> known;
+  const auto add_page_of = [&known](std::uintptr_t address, const char* name) {
+    const auto page = address & ~(page_size - 1);
+    known.push_back({page, page + page_size, true, true, false, false, 0, name});
+  };
+  each_segment([&](const mapping_view& one) {
+    known.push_back(owned(one));
+    return true;
+  });
+  // Where the heap ends and the stack begins is as much as can be known of them, and as much as is needed to
+  // keep out of their way.
+  add_page_of(reinterpret_cast<std::uintptr_t>(::sbrk(0)) - 1, "[heap]");
+  add_page_of(::getauxval(AT_RANDOM), "[stack]");
+  std::ranges::sort(known, {}, &mapping::start);
+  return known;
 }
 
 std::optional<mapping> mapping_at(std::uintptr_t address) {
   std::optional<mapping> found;
-  each_line([&](std::string_view line) {
-    auto one = parse_mapping(line);
-    if (!one || one->end <= address) return true;
-    // Only [vsyscall] breaks the order, and it is the last.
-    if (one->start <= address) found = std::move(one);
+  const auto look = [&](const mapping_view& one) {
+    if (one.start > address || one.end <= address) return true;
+    found = owned(one);
     return false;
-  });
+  };
+  if (!each_in_proc(look) && !found) each_segment(look);
   return found;
+}
+
+bool maps_are_readable() noexcept { return descriptor{open_maps()}.number() >= 0; }
+
+bool is_writable(std::uintptr_t address) noexcept {
+  bool answer = false;
+  const auto look = [&](const mapping_view& one) {
+    if (one.start > address || one.end <= address) return true;
+    answer = one.writable;
+    return false;
+  };
+  if (!each_in_proc(look)) each_segment(look);
+  return answer;
 }
 
 }  // namespace libprobe::os

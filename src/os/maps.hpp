@@ -1,4 +1,4 @@
-// What is mapped where: /proc/self/maps. Knows no ELF and no probes.
+// What is mapped where: /proc/self/maps, and what is known without it. Knows no ELF and no probes.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@
 namespace libprobe::os {
 
 /// One line of /proc/self/maps.
-struct mapping {
+template <class Text>
+struct basic_mapping {
   std::uintptr_t start = 0;
   std::uintptr_t end = 0;
   bool readable = false;
@@ -18,16 +19,29 @@ struct mapping {
   bool executable = false;
   bool shared = false;
   std::uint64_t offset = 0;  // into the file
-  std::string path;          // empty for anonymous memory; "[stack]" and the like as the kernel names them
+  Text path{};               // empty for anonymous memory; "[stack]" and the like as the kernel names them
 };
+using mapping = basic_mapping<std::string>;
+using mapping_view = basic_mapping<std::string_view>;
 
-/// One line without its newline; nothing if it is no mapping. Allocates for the path.
-std::optional<mapping> parse_mapping(std::string_view line);
+/// One line without its newline, whose text the path lies in; nothing if it is no mapping.
+std::optional<mapping_view> parse_mapping(std::string_view line) noexcept;
 
-/// All mappings in order of address; empty where /proc is missing. Costs tens of microseconds; allocates.
-std::vector<mapping> read_maps();
+/// All mappings in order of address; nothing where /proc/self/maps cannot be read to its end (no /proc, no
+/// descriptor to be had, a sandbox). Costs tens of microseconds; allocates.
+std::optional<std::vector<mapping>> read_maps();
 
-/// The mapping that holds an address. As dear as read_maps(): look in the loaded modules first.
+/// The same, and where it cannot be read: the segments of what the loader has loaded, the heap, and the place
+/// of the main stack. There may be more then.
+std::vector<mapping> known_maps();
+
+/// The mapping that holds an address, of known_maps(). As dear: look in the loaded modules first.
 std::optional<mapping> mapping_at(std::uintptr_t address);
+
+/// True if mapping_at() knows all there are: whether /proc/self/maps can be opened.
+bool maps_are_readable() noexcept;
+
+/// True if the program may write to that address; false also where nobody knows. Allocates nothing.
+bool is_writable(std::uintptr_t address) noexcept;
 
 }  // namespace libprobe::os

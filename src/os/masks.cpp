@@ -22,11 +22,13 @@ namespace {
 
 std::vector<int> threads_that_block(int signo) {
   std::vector<int> threads;
+  // As far as they can be seen.
   std::error_code unreadable;
-  for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task", unreadable}) {
-    const auto id = std::stoi(task.path().filename());
+  std::filesystem::directory_iterator task{"/proc/self/task", unreadable};
+  for (; !unreadable && task != std::filesystem::directory_iterator{}; task.increment(unreadable)) {
+    const auto id = std::stoi(task->path().filename());
     if (id == thread_id()) continue;
-    std::ifstream status{task.path() / "status"};
+    std::ifstream status{task->path() / "status"};
     for (std::string line; std::getline(status, line);) {
       if (!line.starts_with("SigBlk:")) continue;
       if ((std::stoull(line.substr(7), nullptr, 16) & signal_bit(signo)) != 0) threads.push_back(id);

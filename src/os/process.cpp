@@ -36,7 +36,10 @@ void settle() noexcept {
   if (settled != nullptr) *settled = 1;
 }
 
-int home_process() noexcept { return home.load(std::memory_order_relaxed); }
+int home_process() noexcept {
+  const int known = home.load(std::memory_order_relaxed);
+  return known != 0 ? known : process_id();  // it has not settled yet
+}
 bool is_guest() noexcept { return process_id() != home_process(); }
 bool was_copied() noexcept { return settled != nullptr && *settled == 0; }
 

@@ -30,6 +30,10 @@ constexpr std::uint64_t signal_bit(int signo) noexcept { return std::uint64_t{1}
 /// Signal-safe. `next` or `previous` may be null. False if the kernel refuses.
 bool change_action(int signo, const signal_action* next, signal_action* previous) noexcept;
 
+/// All signals that may be blocked for a moment: a sandbox that answers system calls by SIGSYS kills where
+/// that is blocked.
+inline constexpr std::uint64_t every_signal = ~signal_bit(SIGSYS);
+
 /// Changes the calling thread's mask (SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK). `before` may be null.
 /// Signal-safe.
 void change_mask(int how, std::uint64_t mask, std::uint64_t* before = nullptr) noexcept;

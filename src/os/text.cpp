@@ -23,6 +23,35 @@ std::atomic<bool (*)(std::uintptr_t)> write_refusal{nullptr};
 
 enum class write_result : std::uint8_t { done, gone, refused };
 
+/// Pages that the program may write to anyway are stored into; others are exchanged for written copies of
+/// them, in one step. No page is ever writable and executable that was not both before, and none that a
+/// thread may run stops being executable.
+write_result exchange_pages(std::uintptr_t to, std::span<const std::uint8_t> from) noexcept {
+  const auto begin = to & ~(page_size - 1);
+  const auto length = ((to + from.size() + page_size - 1) & ~(page_size - 1)) - begin;
+  const bool writable = is_writable(to);
+  if (writable != is_writable(to + from.size() - 1)) return write_result::refused;
+  if (writable) {
+    std::memcpy(reinterpret_cast<void*>(to), from.data(), from.size());
+    return write_result::done;
+  }
+  void* const copy = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (copy == MAP_FAILED) return write_result::refused;
+  auto* const bytes = static_cast<std::uint8_t*>(copy);
+  auto answer = write_result::refused;
+  if (!read_memory(begin, {bytes, length})) {
+    answer = write_result::gone;
+  } else {
+    std::memcpy(bytes + (to - begin), from.data(), from.size());
+    // Other threads see the old pages or the new ones: faults wait until both steps of the move are over.
+    if (mprotect(copy, length, PROT_READ | PROT_EXEC) == 0 &&
+        mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, begin) == reinterpret_cast<void*>(begin))
+      return write_result::done;
+  }
+  munmap(copy, length);
+  return answer;
+}
+
 /// Opened for each pass: a descriptor that is kept would be inherited by forked children, whose writes would
 /// then land in the parent, and a program that closes all descriptors would put its own file under the
 /// number.
@@ -36,9 +65,11 @@ class process_memory {
   process_memory& operator=(const process_memory&) = delete;
 
   [[nodiscard]] bool read(std::uintptr_t from, std::span<std::uint8_t> to) const noexcept {
-    return file_ < 0 ? read_memory(from, to)
-                     : pread(file_, to.data(), to.size(), static_cast<off_t>(from)) ==
-                           static_cast<ssize_t>(to.size());
+    if (file_ >= 0) {
+      const auto count = pread(file_, to.data(), to.size(), static_cast<off_t>(from));
+      if (count == static_cast<ssize_t>(to.size())) return true;
+    }
+    return read_memory(from, to);
   }
 
   [[nodiscard]] write_result write(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
@@ -48,25 +79,10 @@ class process_memory {
       const auto written = pwrite(file_, from.data(), from.size(), static_cast<off_t>(to));
       if (written == static_cast<ssize_t>(from.size())) return write_result::done;
     }
-    return write_by_protection(to, from);
+    return exchange_pages(to, from);
   }
 
  private:
-  static write_result write_by_protection(std::uintptr_t to, std::span<const std::uint8_t> from) noexcept {
-    const auto mapping = mapping_at(to);
-    if (!mapping) return write_result::gone;
-    const int protection = (mapping->readable ? PROT_READ : 0) | (mapping->writable ? PROT_WRITE : 0) |
-                           (mapping->executable ? PROT_EXEC : 0);
-    const auto page = to & ~(page_size - 1);
-    const auto length = ((to + from.size() + page_size - 1) & ~(page_size - 1)) - page;
-    auto* start = reinterpret_cast<void*>(page);
-    // Other threads run this very page, so it must stay executable meanwhile.
-    if (mprotect(start, length, protection | PROT_WRITE) != 0) return write_result::refused;
-    std::memcpy(reinterpret_cast<void*>(to), from.data(), from.size());
-    mprotect(start, length, protection);
-    return write_result::done;
-  }
-
   int file_;
 };
 
@@ -142,9 +158,23 @@ bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept {
   const iovec remote{reinterpret_cast<void*>(from), to.size()};
   const auto count = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
   if (count == static_cast<ssize_t>(to.size())) return true;
-  if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return false;
-  std::memcpy(to.data(), reinterpret_cast<const void*>(from),
-              to.size());  // a sandbox without that system call
+  if (count >= 0 || errno == EFAULT) return false;
+  // A sandbox without that system call.
+  const int file = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+  if (file >= 0) {
+    const auto read = pread(file, to.data(), to.size(), static_cast<off_t>(from));
+    const bool not_there = read >= 0 || errno == EIO;
+    close(file);
+    if (read == static_cast<ssize_t>(to.size())) return true;
+    if (not_there) return false;
+  }
+  // Neither: look whether it is there, which may change at once.
+  const auto begin = from & ~(page_size - 1);
+  std::array<unsigned char, 32> resident;
+  for (auto page = begin; page < from + to.size(); page += page_size) {
+    if (mincore(reinterpret_cast<void*>(page), page_size, resident.data()) != 0) return false;
+  }
+  std::memcpy(to.data(), reinterpret_cast<const void*>(from), to.size());
   return true;
 }
 

@@ -30,10 +30,13 @@ struct edit {
 /// every edit was written. Does not synchronise cores. Blocks; not signal-safe.
 ///
 /// Writes go through /proc/self/mem, so there is no moment at which a page is writable (or not executable),
-/// and an error in place of a fault when it is gone; where the kernel refuses that, by mprotect.
+/// and an error in place of a fault when it is gone. Where the kernel refuses that, or there is no /proc, or
+/// no descriptor to be had, each page is exchanged for a written copy of itself: still no moment at which it
+/// is writable or not executable, but it is no longer part of the file's mapping.
 bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept;
 
-/// Copies memory that may vanish at any moment. False if some of it is not there.
+/// Copies memory that may vanish at any moment. False if some of it is not there. Where a sandbox refuses all
+/// ways to ask the kernel for it, memory that vanishes in that very moment faults.
 bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept;
 
 /// For tests: asked before each write of a page; true makes that write fail as if the kernel had refused it.

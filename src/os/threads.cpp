@@ -71,24 +71,24 @@ bool is_on_own_stack(const void* memory) {
 std::optional<std::vector<parked_thread>> parked_threads() {
   std::vector<parked_thread> threads;
   std::error_code unreadable;
-  std::filesystem::directory_iterator tasks{"/proc/self/task", unreadable};
-  if (unreadable) return std::nullopt;
-  for (const auto& task : tasks) {
+  std::filesystem::directory_iterator task{"/proc/self/task", unreadable};
+  for (; !unreadable && task != std::filesystem::directory_iterator{}; task.increment(unreadable)) {
     parked_thread one;
-    one.id = std::stoi(task.path().filename());
+    one.id = std::stoi(task->path().filename());
     if (one.id == thread_id()) continue;
     // "running", or the system call (or -1) and its arguments, then the stack pointer and the instruction
     // pointer: proc(5).
-    const auto line = read_line(task.path() / "syscall");
+    const auto line = read_line(task->path() / "syscall");
     const auto sp = word_from_end(line, 1);
     const auto ip = word_from_end(line, 0);
-    const auto count = switches(task.path());
+    const auto count = switches(task->path());
     if (!sp || !ip || !count) return std::nullopt;
     one.sp = *sp;
     one.ip = *ip;
     one.switches = *count;
     threads.push_back(one);
   }
+  if (unreadable) return std::nullopt;
   std::sort(threads.begin(), threads.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   return threads;
 }

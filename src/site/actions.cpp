@@ -41,7 +41,7 @@ void believed_action::store(const os::signal_action& to) noexcept {
 }
 
 action_change::action_change() noexcept : mask_{0} {
-  os::change_mask(SIG_SETMASK, ~std::uint64_t{0}, &mask_);
+  os::change_mask(SIG_SETMASK, os::every_signal, &mask_);
   while (changing.exchange(true, std::memory_order_acquire)) arch::cpu_relax();  // pairs with the destructor
 }
 action_change::~action_change() {

@@ -6,6 +6,7 @@
 
 #include "site/free_list.hpp"
 #include "site/site.hpp"
+#include "site/thread.hpp"
 
 namespace libprobe::site {
 
@@ -22,17 +23,18 @@ struct instance_pool : attachment {
   /// costs system calls, and a recursion that is out of instances asks at every call.
   bool may_ask() noexcept { return asked_in_vain.fetch_add(1, std::memory_order_relaxed) % 64 == 0; }
 
-  /// An instance with its data cleared; null if all are in use. Signal-safe.
+  /// An instance with its data cleared, noted as taken by this thread; null if all are in use. Signal-safe.
   retprobe_instance* take() noexcept {
     const auto number = free.take();
     if (number == free_list::none) return nullptr;
-    active.fetch_add(1, std::memory_order_relaxed);
     auto* instance = reinterpret_cast<retprobe_instance*>(memory + number * stride);
+    instance->number_ = number;
+    instance->pool_ = this;
+    active.fetch_add(1, std::memory_order_relaxed);
+    self.taken = instance;
     auto* data = static_cast<volatile std::uint64_t*>(instance->data());  // volatile: no call of memset
     for (std::size_t i = 0; i < (stride - sizeof *instance) / sizeof *data; ++i) data[i] = 0;
-    instance->number_ = number;
     instance->next_in_call_ = nullptr;
-    instance->pool_ = this;
     return instance;
   }
   /// Signal-safe. After it, the pool may be freed at the end of a grace period.

@@ -67,7 +67,9 @@ struct attachment {
   std::atomic<const std::uint64_t*>* counts_of_user = nullptr;  // where the user's object knows the column
   bool disabled = false;
   char kind = 'k';
-  std::atomic<site*> where{nullptr};  // null while it waits for its module
+  std::atomic<site*> where{nullptr};  // null while it waits for its module, and when it is unlinked: then what `body` was
+  std::atomic<std::uintptr_t> body{0};
+  std::atomic<void*>* handle = nullptr;  // in the user's object
   void* owner = nullptr;  // the user's object; null: a guard's, or one that is gone with a thread that did
                           // not fork along
   int on_stack_of = 0;    // the thread on whose stack that lies; 0: elsewhere

@@ -18,7 +18,6 @@ struct attachment;
 /// down here, for the personality routine that cleans up (src/hit/unwind.cpp).
 struct ordinary_run {
   epoch::token section;
-  retprobe_instance* instances = nullptr;  // still to be given back
   ordinary_run* outer = nullptr;
 };
 
@@ -40,8 +39,10 @@ struct thread_state {
   siginfo_t trap_info;
 
   // Of the hit whose handlers are running, for whoever cleans up when one of them never returns:
-  followed_call* beginning;  // its function has not begun
-  attachment* chosen;        // to replace the function; counted as running, but not begun
+  followed_call* beginning;      // its function has not begun
+  retprobe_instance* taken;      // belongs to no call yet
+  retprobe_instance* returning;  // still to be given back
+  attachment* chosen;            // to replace the function; counted as running, but not begun
 
   int fault_signal;  // of the last failed guarded load
   siginfo_t fault_info;

@@ -1,4 +1,5 @@
 // Where no probe may be placed.
+#include <link.h>
 #include <sys/auxv.h>
 
 #include <algorithm>
@@ -42,8 +43,11 @@ bool is_kernel_code(const module* owner, std::uintptr_t address) {
   // The loader of a static program does not list the vDSO.
   const std::uintptr_t vdso = ::getauxval(AT_SYSINFO_EHDR);
   if (vdso == 0 || address < vdso) return false;
-  const auto mapped = os::mapping_at(vdso);
-  return mapped && address < mapped->end;
+  const auto& file = *reinterpret_cast<const ElfW(Ehdr)*>(vdso);
+  const auto* const headers = reinterpret_cast<const ElfW(Phdr)*>(vdso + file.e_phoff);
+  return std::any_of(headers, headers + file.e_phnum, [&](const ElfW(Phdr) & header) {
+    return header.p_type == PT_LOAD && address - vdso < header.p_offset + header.p_memsz;
+  });
 }
 
 // The hit path saves and restores errno, and reaches it by this function of libc.
@@ -95,6 +99,7 @@ errc probeable(std::uintptr_t address) {
     if (inside->readable) readable = {inside->start, inside->end};
   } else {
     const auto mapped = os::mapping_at(address);
+    if (!mapped && !os::maps_are_readable()) return errc::unsupported_environment;
     if (!mapped || !mapped->executable) return errc::not_executable;
     // Text written there would show in other processes, and in the file.
     if (mapped->shared) return errc::denied_address;

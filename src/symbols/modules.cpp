@@ -19,25 +19,31 @@
 namespace libprobe::symbols {
 namespace {
 
-constexpr const char* own_executable = "/proc/self/exe";
+/// To open the program's own file by. Without /proc the name by which it was started, which may have become
+/// another file's: whoever reads it compares build ids.
+const char* own_executable() {
+  static const bool known = ::access("/proc/self/exe", R_OK) == 0;
+  const auto started_as = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
+  return known || started_as == nullptr ? "/proc/self/exe" : started_as;
+}
 
 std::string without_folders(std::string_view path) {
   return std::string{path.substr(path.find_last_of('/') + 1)};  // npos + 1 is 0
 }
 
+std::string follow_links(const std::string& path) {
+  char target[PATH_MAX];
+  return ::realpath(path.c_str(), target) != nullptr ? target : path;
+}
+
 std::string program_path() {
   char target[PATH_MAX];
-  const ssize_t length = ::readlink(own_executable, target, sizeof target);
-  if (length <= 0) return {};
+  const ssize_t length = ::readlink("/proc/self/exe", target, sizeof target);
+  if (length <= 0) return follow_links(own_executable());
   std::string_view path{target, static_cast<std::size_t>(length)};
   constexpr std::string_view deleted = " (deleted)";
   if (path.ends_with(deleted)) path.remove_suffix(deleted.size());
   return std::string{path};
-}
-
-std::string follow_links(const std::string& path) {
-  char target[PATH_MAX];
-  return ::realpath(path.c_str(), target) != nullptr ? target : path;
 }
 
 file_identity identify(const std::string& path) {
@@ -126,7 +132,7 @@ int list_module(const dl_phdr_info& info, listing& list) {
     one->file_name = one->soname;
   } else if (list.modules.empty()) {
     one->what = module::kind::program;
-    one->path = own_executable;
+    one->path = own_executable();
   } else {
     one->path = info.dlpi_name != nullptr ? info.dlpi_name : "";
     one->file_name = without_folders(one->path);

@@ -48,6 +48,7 @@ bool may_be_followed(std::uintptr_t address);
 
 /// errc::ok where a probe may be placed, else not_executable or denied_address: libprobe's own text, what its
 /// hit path calls, the vDSO, signal-return stubs, restartable sequences, shared file mappings.
+/// unsupported_environment: not in a module, and nobody can tell what else is mapped.
 errc probeable(std::uintptr_t address);
 
 /// Another number each time modules were loaded or unloaded: what was learnt about addresses may be stale

@@ -1,21 +1,17 @@
 // What the machine refuses: memory at any allocation, code memory, signal handlers, writing text. Most cases
 // are children, so that each refusal meets a libprobe that has done nothing yet.
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <malloc.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <atomic>
-#include <cstddef>
 #include <cstdlib>
-#include <initializer_list>
 #include <thread>
 
 #include "support/failing_allocator.hpp"
 #include "support/probing.hpp"
+#include "support/refusing.hpp"
 
 asm(R"(
         .text
@@ -48,25 +44,13 @@ namespace {
 
 using test::allowed;
 using test::just_count;
+using test::refuse_system_calls;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool sanitized = true;  // their run-time libraries need memory and system calls themselves
 #else
 constexpr bool sanitized = false;
 #endif
-
-/// From now on the kernel answers these system calls of this process with an error.
-bool refuse_system_calls(std::initializer_list<long> numbers, int error) {
-  std::vector<sock_filter> program{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
-  for (const long number : numbers) {
-    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(number), 0, 1));
-    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)));
-  }
-  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
 
 constexpr int skipped = 77;
 
@@ -92,7 +76,7 @@ TEST(Refused, SignalHandlers) {
 TEST(Refused, WritingTextInAnyWay) {
   if (sanitized) GTEST_SKIP();
   in_child([] {
-    if (!refuse_system_calls({SYS_pwrite64, SYS_mprotect}, EACCES)) return skipped;
+    if (!refuse_system_calls({SYS_pwrite64, SYS_mremap}, EACCES)) return skipped;
     probe p{.at = refusals_copied, .pre_handler = just_count};
     probe q{.at = refusals_emulated, .pre_handler = just_count};
     if (register_probe(p) != errc::text_not_writable) return 1;

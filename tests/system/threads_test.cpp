@@ -1,4 +1,5 @@
-// Threads under probes: made and ended at a high rate, and ended wherever they are: in probed functions, in handlers.
+// Threads under probes: made and ended at a high rate, and ended wherever they are: in probed functions, in
+// handlers.
 #include <pthread.h>
 #include <unistd.h>
 

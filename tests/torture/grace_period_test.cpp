@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "epoch/epoch.hpp"
+#include "support/child.hpp"
+#include "support/refusing.hpp"
 #include "torture/duration.hpp"
 
 namespace libprobe {
@@ -85,7 +87,11 @@ class torture {
     // Readers that live for one section each: records are claimed and left all the time.
     threads.emplace_back([&] {
       for (std::uint64_t seed = 0; !stop.load(std::memory_order_relaxed); ++seed) {
-        std::thread{[&] { read(seed); }}.join();
+        if (may_start_threads_) {
+          std::thread{[&] { read(seed); }}.join();
+        } else {
+          read(seed);
+        }
       }
     });
     while (going_on()) {
@@ -98,6 +104,7 @@ class torture {
 
   counters count;
   void (*during_)(pthread_t) = [](pthread_t) {};
+  bool may_start_threads_ = true;
 
  private:
   static constexpr std::size_t writers = 2;
@@ -146,6 +153,44 @@ TEST(GracePeriod, NorDoesOneInASignalHandler) {
   t.run([&] { return static_cast<bool>(time); });
   EXPECT_EQ(t.count.violations, 0U);
   EXPECT_GT(t.count.grace_periods, 100U);
+}
+
+/// In children: a filter is for good.
+test::flaw nobody_sees_what_was_given_up(careful& t) {
+  const test::until_time_is_over time;
+  t.run([&] { return static_cast<bool>(time); });
+  HOLDS(t.count.violations == 0);
+  HOLDS(t.count.reads > 1000);
+  HOLDS(t.count.grace_periods > 20);
+  return nullptr;
+}
+
+TEST(GracePeriod, NorWithoutMembarrier) {
+  test::in_child([] {
+    test::demand(test::refuse_system_calls({SYS_membarrier}, ENOSYS), "seccomp");
+    careful t{[] { epoch::synchronize(); }};
+    return nobody_sees_what_was_given_up(t);
+  });
+}
+
+TEST(GracePeriod, NorWhenASandboxTakesMembarrierAway) {
+  test::in_child([] {
+    careful t{[] { epoch::synchronize(); }};
+    test::demand(test::refuse_system_calls({SYS_membarrier}, EPERM), "seccomp");
+    return nobody_sees_what_was_given_up(t);
+  });
+}
+
+TEST(GracePeriod, NorWhenItTakesMoreAwayUnderWay) {
+  test::in_child([] {
+    careful t{[] { epoch::synchronize(); }};
+    t.may_start_threads_ = false;  // which needs mprotect()
+    t.during_ = [](pthread_t) {
+      static const bool done = test::refuse_system_calls({SYS_membarrier, SYS_madvise, SYS_mprotect}, EPERM);
+      test::demand(done, "seccomp");
+    };
+    return nobody_sees_what_was_given_up(t);
+  });
 }
 
 TEST(GracePeriod, WithoutItTheTortureFindsViolations) {

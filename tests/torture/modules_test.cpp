@@ -55,7 +55,8 @@ void own(const plugins& all, int number, const test::until_time_is_over& time) {
     batch add;
     add.add(p).add(r);
     if (round % 2 != 0) add.add(instead);
-    ASSERT_FALSE(add.commit());
+    const auto refused = add.commit();
+    ASSERT_FALSE(refused) << refused.message() << ": " << last_error_detail();
     void* const library = dlopen(all.path(number).c_str(), RTLD_NOW);
     ASSERT_NE(library, nullptr) << dlerror();
     const int more = round % 2 != 0 ? 1000 : 0;
