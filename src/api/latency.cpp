@@ -69,12 +69,11 @@ result<api::wish> api::wish_for(latency& l) {
   a->table = take_table();
   if (a->table == nullptr) return errc::out_of_memory;
   auto* const made = a.release();
-  api::wish wish{&l.at, &l.state_, api::attachment_ptr{made}, {}};
+  auto wish = api::wish_of(l, made);
   api::fill(*made, l, 'r', release);
   made->entry_handler = api::latency_entry;
   made->return_handler = api::latency_return;
   api::follow_calls(*made, wish);
-  wish.need.no_jump = any(l.flags & probe_flags::no_jump);
   return wish;
 }
 

@@ -46,7 +46,7 @@ void allow_direct_call(api::replacement_attachment& a, bool keeps) {
 result<api::wish> api::wish_for(replacement& r) {
   if (r.entry == nullptr) return errc::no_handler;
   auto* a = new api::replacement_attachment;
-  api::wish wish{&r.at, &r.state_, api::attachment_ptr{a}, {}};
+  auto wish = api::wish_of(r, a);
   api::fill(*a, r, 'j', release);
   a->entry = r.entry;
   a->stack_bytes = r.stack_bytes;
@@ -61,7 +61,6 @@ result<api::wish> api::wish_for(replacement& r) {
   begin_count(a->ended, a->ended_by_others, a->column_of_ended);
   allow_direct_call(*a, !any(r.flags & probe_flags::standard_abi));
   wish.need.purpose = site::purpose::replace;
-  wish.need.no_jump = any(r.flags & probe_flags::no_jump);
   wish.need.code = true;
   wish.need.entry = true;
   return wish;

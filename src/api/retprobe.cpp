@@ -44,7 +44,7 @@ result<api::wish> api::wish_for(retprobe& p) {
   const bool any_handler = p.handler != nullptr || p.entry_handler != nullptr || p.unwind_handler != nullptr;
   if (!any_handler) return errc::no_handler;
   auto* a = new api::retprobe_attachment;
-  api::wish wish{&p.at, &p.state_, api::attachment_ptr{a}, {}};
+  auto wish = api::wish_of(p, a);
   api::fill(*a, p, 'r', release);
   a->entry_handler = p.entry_handler;
   a->return_handler = p.handler;
@@ -53,7 +53,6 @@ result<api::wish> api::wish_for(retprobe& p) {
   api::follow_calls(*a, wish);
   a->vectors = api::vectors_of(p.flags, p.entry_handler);
   a->return_vectors = api::vectors_of(p.flags, p.handler);
-  wish.need.no_jump = any(p.flags & probe_flags::no_jump);
   return wish;
 }
 

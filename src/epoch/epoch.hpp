@@ -142,6 +142,9 @@ void prepare() noexcept;
 /// wait at once.
 void synchronize() noexcept;
 
+/// The same without waiting. False: some section is open that was so before, perhaps the caller's own.
+bool try_synchronize() noexcept;
+
 /// In a forked child, once the process has settled: only the calling thread is left.
 void after_fork_in_child() noexcept;
 

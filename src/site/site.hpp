@@ -70,7 +70,7 @@ struct attachment {
   std::atomic<const std::uint64_t*>* counts_of_user = nullptr;  // where the user's object knows the column
   bool disabled = false;
   char kind = 'k';
-  std::atomic<site*> where{nullptr};  // null when it is unlinked: then what `body` was
+  std::atomic<site*> where{nullptr};  // null while it waits for its module, and when it is unlinked: then what `body` was
   std::atomic<std::uintptr_t> body{0};
   std::atomic<void*>* handle = nullptr;  // in the user's object
   void* owner = nullptr;  // the user's object; null: a guard's, or one that is gone with a thread that did
@@ -129,6 +129,8 @@ struct site {
   bool keeps_x87 = false;  // its function has values in x87 registers, which handlers must find elsewhere
   bool yields = false;     // another probe needs bytes of the jump's window: it stays a breakpoint
   const char* why_trap = nullptr;  // why it has no jump
+  const void* module = nullptr;    // the one that it lies in, to be compared only; null: in none
+  bool gone = false;               // that module has been unloaded, and the site is in no table any more
   site* next_retired = nullptr;
 
   /// Visits what is registered and not resting, in order. Inside a section.
