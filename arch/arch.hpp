@@ -160,9 +160,9 @@ void hijack_return(std::uintptr_t sp, std::size_t number) noexcept;
 /// A function that has returned already (its result overridden) goes to the slot all the same. Signal-safe.
 void return_to_slot(registers& regs, std::size_t number) noexcept;
 
-/// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code) and a copy of
-/// `stack_bytes` bytes of the argument area, so far as they are there. Comes back at its return, or at
-/// return_early(). True: it returned.
+/// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code; null: the vector
+/// registers are as they shall be) and a copy of `stack_bytes` bytes of the argument area, so far as they are
+/// there. Comes back at its return, or at return_early().
 struct outcall {
   void* frame = nullptr;    // for return_early()
   void* vectors = nullptr;  // null: the result does not matter; else room for the extended state
@@ -171,6 +171,8 @@ struct outcall {
 void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes,
                    outcall& call);
 [[noreturn]] void return_early(outcall& call) noexcept;
+/// The vector registers that arguments come in are the program's again, as a detour saved them.
+void reload_vectors(const registers& regs, vector_use saved) noexcept;
 /// As call_function(), and then regs and vectors are as if the function had just returned to its caller: the
 /// registers in `result` are the function's, all others as they were.
 void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes,
@@ -183,6 +185,13 @@ vector_use vectors_used_by(std::uintptr_t function) noexcept;
 /// or holds a result on its way to the caller (System V ABI, 3.2.1), and code that follows the ABI leaves it
 /// so.
 bool keeps_x87(std::span<const std::uint8_t> function) noexcept;
+
+/// For the code that calls a site::direct_call: how far from the thread's base it finds the thread's state,
+/// and where the current epoch is.
+struct direct_words {
+  std::int64_t reader, row, busy, runs;
+  const void* epoch;
+};
 
 /// True in the code between a detour and the handlers.
 bool in_detour_code(std::uintptr_t ip) noexcept;
@@ -204,6 +213,8 @@ bool can_resume(const ucontext_t& context) noexcept;
 }  // namespace libprobe::arch
 
 extern "C" {
+/// Set before the first direct call.
+extern libprobe::arch::direct_words libprobe_direct_words __attribute__((visibility("hidden")));
 /// The signal handlers as the kernel calls them, in entry.S. The first resumes by hand when
 /// libprobe_on_trap() returns non-zero, else by sigreturn.
 void libprobe_trap_entry(int, siginfo_t*, void*);

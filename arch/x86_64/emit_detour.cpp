@@ -6,11 +6,11 @@
 #include "detour_frame.h"
 
 extern "C" {
-// In detour.S.
+// In detour.S and direct_call.S.
 void libprobe_detour_before();
 void libprobe_detour_after();
 void libprobe_detour_follow();
-void libprobe_detour_replace();
+void libprobe_detour_direct();
 }
 
 namespace libprobe::arch {
@@ -28,7 +28,7 @@ entry_code entry_of(std::uint8_t passed, detour_end end) noexcept {
     case detour_end::follows:
       return libprobe_detour_follow;
     case detour_end::returns:
-      return libprobe_detour_replace;
+      return libprobe_detour_direct;
     default:
       return passed == 0 ? libprobe_detour_before : libprobe_detour_after;
   }

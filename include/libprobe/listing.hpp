@@ -16,11 +16,14 @@ struct probe_row {
   std::uintptr_t offset = 0;
   std::string module;
   bool disabled = false;
-  bool jump = false;   ///< reached by a jump instead of a trap
-  std::string method;  ///< how the displaced instruction runs at a trap: emulated, copied, single-stepped
+  bool gone = false;     ///< its module has been unloaded; the address is where it was
+  bool pending = false;  ///< its module or symbol is not loaded yet: address 0, and `symbol` is the location
+  bool jump = false;     ///< reached by a jump instead of a trap
+  std::string method;    ///< how the displaced instruction runs at a trap: emulated, copied, single-stepped
   std::string
       tactic;  ///< how the jump fits there: over_long, punned, prefixed, over_several; else breakpoint
-  std::string reason;  ///< why there is no jump; empty where there is one, or where none was asked for
+  std::string reason;  ///< why there is no jump; empty where there is one, or where none was asked for.
+                       ///< Of a pending one: why it could not be placed when a module was loaded last
   std::uint64_t hits = 0;
   std::uint64_t nmissed = 0;
 };
@@ -29,8 +32,8 @@ struct probe_row {
 /// on other control calls.
 std::vector<probe_row> list_probes();
 
-/// `00007f21c0a3b2f0  k  sqlite3_step+0x4  libsqlite3.so.0  [TRAP]  12  0`; `[DISABLED]` in place of `[TRAP]`
-/// or `[JUMP]`.
+/// `00007f21c0a3b2f0  k  sqlite3_step+0x4  libsqlite3.so.0  [TRAP]  12  0`; `[DISABLED]`, `[GONE]` or
+/// `[PENDING]` in place of `[TRAP]` or `[JUMP]`.
 std::string to_string(const probe_row& row);
 std::ostream& operator<<(std::ostream& out, const probe_row& row);
 

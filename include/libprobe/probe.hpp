@@ -18,6 +18,7 @@ enum class probe_flags : unsigned {
   general_regs_only = 1U << 2,  ///< the handlers touch no vector register, so none need be saved
   single_step = 1U << 3,        ///< run the displaced instruction by the CPU's trap flag, whatever it is
   standard_abi = 1U << 4,  ///< all callers keep nothing in registers that the ABI lets a function clobber
+  pending = 1U << 5,  ///< of a name whose module or symbol is not loaded yet: placed when it is, see below
 };
 constexpr probe_flags operator|(probe_flags a, probe_flags b) noexcept {
   return static_cast<probe_flags>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
@@ -66,6 +67,13 @@ class probe_state {
 
 /// A probe at one instruction. Owned by the caller, neither copied nor moved while registered; an aggregate
 /// for designated initialisers. Handlers and location are read when it is registered.
+///
+/// When its module is unloaded a probe is gone: no handler runs any more, hits() and address_of() stay, and
+/// it may be unregistered, destroyed, or registered anew (as it is: what it was is freed by a later commit).
+///
+/// probe_flags::pending: a name whose module or symbol is not there yet is no error. The probe is placed by
+/// the thread that loads the module, before constructors run; until then address_of() is null. What cannot be
+/// placed then stays pending, and its row in list_probes() says why.
 ///
 /// Handlers run in the thread that hit the probe, on its stack, reached by a jump or in a signal handler for
 /// SIGTRAP: the same rules hold as for one (async-signal-safe calls only, unless the probed place is known to
@@ -126,7 +134,7 @@ inline void* address_of(const probe_state& s) noexcept {
 /// afterwards. Signal-safe.
 inline std::uint64_t hits(const probe& p) noexcept { return detail::hits(p.state_); }
 inline std::uint64_t nmissed(const probe& p) noexcept { return detail::nmissed(p.state_); }
-/// The instruction at which the probe was placed when it was last registered; null if never.
+/// The instruction at which the probe was placed when it was last registered; null if never, or pending.
 inline void* address_of(const probe& p) noexcept { return detail::address_of(p.state_); }
 
 }  // namespace libprobe

@@ -18,11 +18,10 @@ bool release(site::attachment& a) noexcept {
 
 result<api::wish> api::wish_for(counter& c) {
   auto* a = new site::attachment;
-  api::wish wish{&c.at, &c.state_, api::attachment_ptr{a}, {}};
+  auto wish = api::wish_of(c, a);
   api::fill(*a, c, 'k', release);
   a->counts = true;
   wish.need.purpose = site::purpose::count;
-  wish.need.no_jump = any(c.flags & probe_flags::no_jump);
   return wish;
 }
 

@@ -8,6 +8,7 @@
 #include "site/thread.hpp"
 #include "symbols/cxx_name.hpp"
 #include "symbols/follow.hpp"
+#include "symbols/lookup.hpp"
 #include "symbols/modules.hpp"
 #include "symbols/query.hpp"
 #include "symbols/symbol_table.hpp"
@@ -38,6 +39,7 @@ void add_fitting(const symbols::module& owner, const std::string& pattern, std::
       continue;
     }
     const auto address = symbols::code_of(owner, one);
+    if (address == 0) continue;
     auto size = one.size;
     if (size == 0 || address != one.start) {
       const auto code = symbols::function_at(address);
@@ -51,7 +53,7 @@ void add_fitting(const symbols::module& owner, const std::string& pattern, std::
 
 std::vector<function_info> list_functions(std::string_view pattern) {
   const site::quiet no_handlers;
-  const std::lock_guard no_fork{control::registry::instance().lookups()};
+  const symbols::lookup no_fork{control::registry::instance().lookups()};
   std::vector<function_info> found;
   std::string detail;
   const auto wanted = symbols::parse(pattern, detail);
@@ -69,7 +71,7 @@ std::vector<function_info> list_functions(std::string_view pattern) {
 
 std::optional<function_info> function_at(const void* address) {
   const site::quiet no_handlers;
-  const std::lock_guard no_fork{control::registry::instance().lookups()};
+  const symbols::lookup no_fork{control::registry::instance().lookups()};
   const auto at = reinterpret_cast<std::uintptr_t>(address);
   if (!symbols::in_module(at)) return std::nullopt;
   auto told = symbols::describe(at);

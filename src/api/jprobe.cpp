@@ -21,13 +21,13 @@ bool release(site::attachment& base) noexcept {
 result<api::wish> api::wish_for(jprobe& p) {
   if (p.entry == nullptr) return errc::no_handler;
   auto* a = new api::jprobe_attachment;
-  api::wish wish{&p.at, &p.state_, api::attachment_ptr{a}, {}};
+  auto wish = api::wish_of(p, a);
   api::fill(*a, p, 'j', release);
   a->entry = p.entry;
   a->stack_bytes = p.stack_bytes;
   a->before = api::jprobe_before;
-  a->vectors = arch::vector_use{arch::vector_use::everything, false, true};
-  wish.need.no_jump = any(p.flags & probe_flags::no_jump);
+  a->vectors = api::vectors_of(p.flags, p.entry);
+  a->vectors.add(arch::vector_use{arch::vector_use::nothing, false, true});
   wish.need.code = true;
   wish.need.entry = true;
   return wish;

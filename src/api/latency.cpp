@@ -55,8 +55,7 @@ void give_table(std::uint64_t* table) noexcept {
 bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::latency_attachment&>(base);
   a.part(a);
-  if (a.active.load(std::memory_order_acquire) != 0)
-    return false;  // calls that have not returned; see give()
+  if (a.in_use.any()) return false;  // calls that have not returned; see give()
   give_table(a.table);
   delete &a;
   return true;
@@ -70,12 +69,11 @@ result<api::wish> api::wish_for(latency& l) {
   a->table = take_table();
   if (a->table == nullptr) return errc::out_of_memory;
   auto* const made = a.release();
-  api::wish wish{&l.at, &l.state_, api::attachment_ptr{made}, {}};
+  auto wish = api::wish_of(l, made);
   api::fill(*made, l, 'r', release);
   made->entry_handler = api::latency_entry;
   made->return_handler = api::latency_return;
   api::follow_calls(*made, wish);
-  wish.need.no_jump = any(l.flags & probe_flags::no_jump);
   return wish;
 }
 

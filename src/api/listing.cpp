@@ -5,6 +5,8 @@
 
 #include "control/registry.hpp"
 #include "site/thread.hpp"
+#include "symbols/lookup.hpp"
+#include "symbols/modules.hpp"
 #include "symbols/symbols.hpp"
 
 namespace libprobe {
@@ -39,6 +41,17 @@ const char* name_of(arch::tactic how) noexcept {
   return "";
 }
 
+probe_row row_of_waiting(const control::entry& e) {
+  probe_row row;
+  row.kind = e.kind;
+  row.symbol = e.waits_for;
+  row.disabled = e.disabled;
+  row.pending = true;
+  row.reason = e.why_not_placed;
+  row.nmissed = e.missed;
+  return row;
+}
+
 }  // namespace
 
 std::vector<probe_row> list_probes() {
@@ -46,11 +59,16 @@ std::vector<probe_row> list_probes() {
   const auto entries = control::registry::instance().list();
   std::vector<probe_row> rows;
   rows.reserve(entries.size());
-  const std::lock_guard no_fork{control::registry::instance().lookups()};
+  const symbols::lookup no_fork{control::registry::instance().lookups()};
   for (const auto& e : entries) {
-    auto where = symbols::describe(e.address);
+    if (!e.waits_for.empty()) {
+      rows.push_back(row_of_waiting(e));
+      continue;
+    }
+    auto where =
+        e.gone_with != nullptr ? symbols::describe(*e.gone_with, e.address) : symbols::describe(e.address);
     rows.push_back({e.address, e.kind, std::move(where.symbol), where.offset, std::move(where.module),
-                    e.disabled, e.jump, name_of(e.how), name_of(e.tactic),
+                    e.disabled, e.gone_with != nullptr, false, e.jump, name_of(e.how), name_of(e.tactic),
                     e.why_trap != nullptr ? e.why_trap : "", e.hits, e.missed});
   }
   return rows;
@@ -58,7 +76,11 @@ std::vector<probe_row> list_probes() {
 
 std::string to_string(const probe_row& row) {
   const auto symbol = row.symbol.empty() ? std::string{"?"} : fmt::format("{}+{:#x}", row.symbol, row.offset);
-  const char* const state = row.disabled ? "[DISABLED]" : row.jump ? "[JUMP]" : "[TRAP]";
+  const char* const state = row.gone       ? "[GONE]"
+                            : row.pending  ? "[PENDING]"
+                            : row.disabled ? "[DISABLED]"
+                            : row.jump     ? "[JUMP]"
+                                           : "[TRAP]";
   return fmt::format("{:016x}  {}  {}  {}  {}  {}  {}", row.address, row.kind, symbol, row.module, state,
                      row.hits, row.nmissed);
 }

@@ -5,6 +5,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <optional>
+#include <utility>
+
+#include "symbols/lookup.hpp"
+#include "symbols/modules.hpp"
 
 namespace libprobe {
 
@@ -19,18 +24,89 @@ void discard::operator()(site::attachment* a) const noexcept {
 
 namespace {
 
-struct saved_state {
-  std::uintptr_t address;
-  std::uint64_t hits, missed;
-  const std::uint64_t* counts;
-};
-
 bool names_one_twice(std::span<const wish> wishes) {
   std::vector<const detail::probe_state*> states;
   states.reserve(wishes.size());
   for (const auto& w : wishes) states.push_back(w.state);
   std::sort(states.begin(), states.end());
   return std::adjacent_find(states.begin(), states.end()) != states.end();
+}
+
+/// The users' objects as they are while their probes are registered; and, unless that is kept, as they were.
+class begun_states {
+ public:
+  explicit begun_states(std::span<const wish> wishes) : wishes_{wishes} { before_.reserve(wishes.size()); }
+  ~begun_states() {
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+      auto& state = *wishes_[i].state;
+      state.address = before_[i].address;
+      state.counts = before_[i].counts;
+      state.hits = before_[i].hits;
+      state.missed = before_[i].missed;
+    }
+  }
+  begun_states(const begun_states&) = delete;
+  begun_states& operator=(const begun_states&) = delete;
+
+  /// `found`: those of the wishes that have an address, in order; again, when addresses were looked up anew.
+  void begin(std::span<const control::request> found) noexcept {
+    for (const auto& w : wishes_) {
+      const bool there = !found.empty() && found.front().what == w.what.get();
+      const auto address = there ? found.front().address : 0;
+      if (there) found = found.subspan(1);
+      if (before_.size() < wishes_.size()) begin(w);
+      w.state->address = address;
+    }
+  }
+  void keep() noexcept { before_.clear(); }
+
+ private:
+  struct saved {
+    std::uintptr_t address;
+    std::uint64_t hits, missed;
+    const std::uint64_t* counts;
+  };
+
+  void begin(const wish& w) noexcept {
+    auto& state = *w.state;
+    before_.push_back(
+        {state.address, state.hits.exchange(0), state.missed.exchange(0), state.counts.exchange(nullptr)});
+    // A column holds what its last user left in it.
+    if (const auto* column = w.what->column.get()) {
+      state.hits = 0 - site::sum_of_column(column);
+      state.counts = column;
+    }
+  }
+
+  std::span<const wish> wishes_;
+  std::vector<saved> before_;
+};
+
+/// Those that are there, and those that may wait.
+errc look_up(std::span<const wish> wishes, std::vector<control::request>& requests,
+             std::vector<control::waiting>& later, std::string& detail) {
+  requests.clear();
+  later.clear();
+  for (const auto& w : wishes) {
+    const auto address = [&] {
+      const symbols::lookup no_fork{registry::instance().lookups()};
+      return symbols::resolve(*w.at, detail);
+    }();
+    auto request = w.need;
+    request.what = w.what.get();
+    request.handle = &w.state->attachment;
+    if (address) {
+      request.address = *address;
+      requests.push_back(request);
+      continue;
+    }
+    const bool missing =
+        address.error() == errc::module_not_found || address.error() == errc::symbol_not_found;
+    if (!missing || !w.may_wait) return address.error();
+    request.placed_at = &w.state->address;
+    later.push_back({request, w.at->name(), std::exchange(detail, {}), 0});
+  }
+  return errc::ok;
 }
 
 }  // namespace
@@ -67,50 +143,28 @@ std::error_code place(std::span<wish> wishes) {
   }
   if (wishes.size() > 1 && names_one_twice(wishes)) return refuse(errc::already_registered);
   std::vector<control::request> requests;
-  std::vector<saved_state> before;
-  requests.reserve(wishes.size());
-  before.reserve(wishes.size());
-  errc unresolved = errc::ok;
-  {
-    const std::lock_guard no_fork{registry::instance().lookups()};
-    for (auto& w : wishes) {
-      const auto address = symbols::resolve(*w.at, detail);
-      if (!address) {
-        unresolved = address.error();
-        break;
-      }
-      auto& request = requests.emplace_back(w.need);
-      request.what = w.what.get();
-      request.handle = &w.state->attachment;
-      request.address = *address;
-    }
+  std::vector<control::waiting> later;
+  begun_states begun{wishes};
+  auto why = errc::ok;
+  for (std::optional<errc> answer; !answer;) {
+    const auto modules = symbols::current_modules();
+    why = look_up(wishes, requests, later, detail);
+    if (why != errc::ok) break;
+    begun.begin(requests);
+    answer = registry::instance().attach(requests, later, *modules, detail);
+    if (answer) why = *answer;
+    // One that could not be found before it was known that it is waited for.
+    if (why == errc::ok && !later.empty() && symbols::current_counts() != modules->counts)
+      registry::instance().place_waiting();
   }
-  if (unresolved != errc::ok) return refuse(unresolved, std::move(detail));
-  for (std::size_t i = 0; i < wishes.size(); ++i) {
-    auto& state = *wishes[i].state;
-    before.push_back({state.address.exchange(requests[i].address), state.hits.exchange(0),
-                      state.missed.exchange(0), state.counts.exchange(nullptr)});
-    // A column holds what its last user left in it.
-    if (const auto* column = wishes[i].what->column.get()) {
-      state.hits = 0 - site::sum_of_column(column);
-      state.counts = column;
-    }
-  }
-  const auto why = registry::instance().attach(requests, detail);
   // What was placed, if only for a moment, is the registry's to free.
   const bool was_placed =
       std::any_of(requests.begin(), requests.end(), [](const auto& r) { return r.what == nullptr; });
   if (why == errc::ok || was_placed) {
     for (auto& w : wishes) static_cast<void>(w.what.release());
   }
+  if (why == errc::ok) begun.keep();
   if (why == errc::ok) return refuse(errc::ok);
-  for (std::size_t i = 0; i < wishes.size(); ++i) {
-    auto& state = *wishes[i].state;
-    state.address = before[i].address;
-    state.counts = before[i].counts;
-    state.hits = before[i].hits;
-    state.missed = before[i].missed;
-  }
   return refuse(why, std::move(detail));
 }
 

@@ -39,6 +39,7 @@ struct wish {
   detail::probe_state* state = nullptr;
   attachment_ptr what;
   control::request need;  // step, code, entry
+  bool may_wait = false;  // for its module
 };
 
 /// As arch::vectors_used_by(), which reads code: remembers the last answers. Control side.
@@ -83,6 +84,14 @@ A& fill(A& a, Probe& p, char kind, bool (*release)(site::attachment&) noexcept) 
   };
   a.release = release;
   return a;
+}
+
+/// What every kind wishes; the attachment is the wish's.
+template <class Probe>
+wish wish_of(Probe& p, site::attachment* a) {
+  wish made{&p.at, &p.state_, attachment_ptr{a}, {}, any(p.flags & probe_flags::pending)};
+  made.need.no_jump = any(p.flags & probe_flags::no_jump);
+  return made;
 }
 
 /// Resolves, places and arms, all or nothing. Throws std::bad_alloc and has changed nothing then.

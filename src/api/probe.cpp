@@ -23,7 +23,7 @@ result<api::wish> api::wish_for(probe& p) {
       p.pre_handler != nullptr || p.post_handler != nullptr || p.fault_handler != nullptr;
   if (!any_handler) return errc::no_handler;
   auto* a = new api::probe_attachment;
-  api::wish wish{&p.at, &p.state_, api::attachment_ptr{a}, {}};
+  auto wish = api::wish_of(p, a);
   api::fill(*a, p, 'k', release);
   a->pre_handler = p.pre_handler;
   a->post_handler = p.post_handler;
@@ -34,7 +34,6 @@ result<api::wish> api::wish_for(probe& p) {
   if (p.fault_handler != nullptr) a->fault = api::probe_fault;
   a->vectors = api::vectors_of(p.flags, p.pre_handler, p.post_handler);
   wish.need.step = any(p.flags & probe_flags::single_step);
-  wish.need.no_jump = any(p.flags & probe_flags::no_jump);
   wish.need.after = p.post_handler != nullptr;
   return wish;
 }

@@ -16,10 +16,10 @@ void api::retprobe_attachment::reserve(std::size_t maxactive, std::size_t data_s
   };
   constexpr std::size_t alignment = alignof(std::max_align_t);
   stride = (sizeof(retprobe_instance) + data_size + alignment - 1) / alignment * alignment;
-  links = zeroed(maxactive, sizeof(std::atomic<std::uint32_t>));
+  claimed = zeroed(site::claims::bytes_for(maxactive), 1);
   instances = zeroed(maxactive, stride);
   memory = static_cast<std::byte*>(instances.get());
-  free.adopt(static_cast<std::atomic<std::uint32_t>*>(links.get()), static_cast<std::uint32_t>(maxactive));
+  in_use.adopt(claimed.get(), static_cast<std::uint32_t>(maxactive));
 }
 
 namespace {
@@ -28,7 +28,7 @@ bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::retprobe_attachment&>(base);
   a.part(a);
   // Calls that have not returned still hold instances: pairs with the release in instance_pool::give().
-  if (a.active.load(std::memory_order_acquire) != 0) return false;
+  if (a.in_use.any()) return false;
   delete &a;
   return true;
 }
@@ -44,7 +44,7 @@ result<api::wish> api::wish_for(retprobe& p) {
   const bool any_handler = p.handler != nullptr || p.entry_handler != nullptr || p.unwind_handler != nullptr;
   if (!any_handler) return errc::no_handler;
   auto* a = new api::retprobe_attachment;
-  api::wish wish{&p.at, &p.state_, api::attachment_ptr{a}, {}};
+  auto wish = api::wish_of(p, a);
   api::fill(*a, p, 'r', release);
   a->entry_handler = p.entry_handler;
   a->return_handler = p.handler;
@@ -53,7 +53,6 @@ result<api::wish> api::wish_for(retprobe& p) {
   api::follow_calls(*a, wish);
   a->vectors = api::vectors_of(p.flags, p.entry_handler);
   a->return_vectors = api::vectors_of(p.flags, p.handler);
-  wish.need.no_jump = any(p.flags & probe_flags::no_jump);
   return wish;
 }
 

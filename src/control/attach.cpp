@@ -44,6 +44,12 @@ void add_known_wants(const site::site& at, request& whole) noexcept {
                       : site::purpose::any;
 }
 
+/// Its module has been unloaded.
+bool is_gone(const site::attachment& a) noexcept {
+  const site::site* const at = a.where;
+  return at != nullptr && at->gone;
+}
+
 bool is_our_code(std::uintptr_t address) noexcept {
   return site::hop_pages.find(address & ~site::page_mask) != nullptr || site::slot_at(address) != nullptr;
 }
@@ -105,7 +111,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   // Looked at by the caller, too, but since then another thread may have registered the same object.
   if (std::any_of(requests.begin(), requests.end(), [](const request& r) {
         const auto* known = static_cast<const site::attachment*>(r.handle->load(std::memory_order_acquire));
-        return known != nullptr && !known->removed;
+        return known != nullptr && known != r.what && !known->removed && !is_gone(*known);
       })) {
     return errc::already_registered;
   }
@@ -147,6 +153,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       if (!made) return made.error();
       (*made)->stand_in = known != nullptr ? known->stand_in : whole.stand_in;
       (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
+      (*made)->module = modules_->find(whole.address);
       if (whole.after) whole.purpose = site::purpose::any;
       const bool at_entry =
           whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
@@ -159,12 +166,13 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   }
   add_old_jumps(placed);
   // Nothing after this may run out of memory.
-  const auto room = attached_ + requests.size();
+  const auto room = attached_ + waiting_.size() + requests.size();
   yielding_.reserve(yielding_.size() + placed.yielding.size());
   queue_.reserve(room);
   dying_.reserve(room);
   in_use_.reserve(room);
   touched_.reserve(room);
+  gone_.reserve(room);
   site::sites.reserve(placed.fresh.size());
   return errc::ok;
 }
@@ -210,7 +218,7 @@ errc registry::make_way(placement& placed, std::string& detail) {
   std::vector<site::site*> armed;
   std::copy_if(placed.yielding.begin(), placed.yielding.end(), std::back_inserter(armed),
                [](const site::site* at) { return at->now > site::text::breakpoint; });
-  const auto why = write_text(armed, site::text::breakpoint, *this);
+  const auto why = write(armed, site::text::breakpoint);
   if (why != errc::ok) {
     detail = "the kernel refuses to write the program's text";
     return why;
@@ -273,9 +281,11 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
       save_for(*at, wanted);
     }
     auto& link = at->last != nullptr ? at->last->next : at->first;
+    if (r.placed_at != nullptr) r.placed_at->store(r.address, std::memory_order_relaxed);
     link.store(r.what,
                std::memory_order_release);  // pairs with the acquire loads of run_before() and its like
     at->last = r.what;
+    replace_gone(r);
     r.handle->store(r.what, std::memory_order_release);
     ++attached_;
     set_body(*at);
@@ -290,7 +300,7 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
     site::site* at = r.what->where;
     if (!r.what->disabled && (sites.empty() || sites.back() != at)) sites.push_back(at);
   }
-  const auto why = write_text(sites, site::text::jump, *this);
+  const auto why = write(sites, site::text::jump);
   if (why == errc::ok) return why;
   functions_.forget();
   detail = why == errc::text_changed ? "the text to be patched is not what was decoded"
@@ -328,6 +338,7 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
       if (!guards_stand_ && g.what != nullptr) g.what->release(*g.what);
     }
     if (!guards_stand_) return why;
+    watch_loader();
   }
   // From now on nobody can block it. Who has done so just before they were in place is let off again.
   guarded_ = unblock_trap();
@@ -338,6 +349,7 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
 errc registry::place(std::span<request> requests, std::string& detail) {
   placement placed;
   errc why = errc::ok;
+  const auto planned_in = modules_;
   try {
     why = plan(requests, placed, detail);
     if (why == errc::ok) why = slots_.write();
@@ -352,6 +364,7 @@ errc registry::place(std::span<request> requests, std::string& detail) {
     return why;
   }
   publish(requests, placed.fresh);
+  if (modules_ != planned_in) take_leave(*planned_in);
   try {
     why = arm_sites(requests, detail);
   } catch (const std::bad_alloc&) {
@@ -360,13 +373,15 @@ errc registry::place(std::span<request> requests, std::string& detail) {
   if (why == errc::ok) return why;
   // They were in the table, and at a place that was armed already their handlers may be running.
   for (auto& r : requests) {
+    if (r.placed_at != nullptr) continue;  // its owner is not here to be told: see place_found()
     queue(*r.what);
     r.what = nullptr;
   }
   return why;
 }
 
-errc registry::attach(std::span<request> requests, std::string& detail) {
+std::optional<errc> registry::attach(std::span<request> requests, std::span<waiting> later,
+                                     const symbols::snapshot& known, std::string& detail) {
   const site::quiet no_handlers;
   std::stable_sort(requests.begin(), requests.end(),
                    [](const request& a, const request& b) { return a.address < b.address; });
@@ -376,11 +391,23 @@ errc registry::attach(std::span<request> requests, std::string& detail) {
     const std::lock_guard guard{lock_};
     try {
       why = prepare_engine(detail);
+      if (why == errc::ok && !look_at_modules()) why = errc::out_of_memory;
+      if (why == errc::ok && lead_elsewhere(requests, known)) return std::nullopt;
+      if (why == errc::ok) {
+        waiting_.reserve(waiting_.size() + later.size());
+        dying_.reserve(attached_ + requests.size() + waiting_.size() + later.size());
+      }
       if (why == errc::ok && !guarded_) why = put_guards(requests, detail);
+      if (why == errc::ok && !later.empty() && !told_of_constructors_) {
+        detail = "this system's loader does not tell when it has loaded a module";
+        why = errc::module_not_found;
+      }
     } catch (const std::bad_alloc&) {
       why = errc::out_of_memory;
     }
     if (why == errc::ok) why = place(requests, detail);
+    if (why == errc::ok) wait_for_modules(later);
+    tidy();
     queued = why != errc::ok && !queue_.empty();
   }
   if (queued) commit();  // frees what was placed for a moment

@@ -70,12 +70,26 @@ void registry::forget_other_threads() noexcept {
   for (auto* call = site::self.abandoned; call != nullptr; call = call->outer) call->owner = me;
   if (site::self.spare_call != 0) site::calls[site::self.spare_call].owner = me;
   // Replacements run in this thread only.
-  const auto stop = [](site::attachment& a) { a.running = 0; };
-  site::sites.for_each([&](const site::site& at) {
+  const auto stop = [](site::attachment& a) { a.end_all_calls(); };
+  const auto forget_owners = [&](const site::site& at) {
     for (auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
       stop(*a);
       forget_owner(*a, me);
     }
+  };
+  site::sites.for_each(forget_owners);
+  for (const auto& one : gone_) forget_owners(*one.at);
+  std::erase_if(waiting_, [&](const waiting& one) {
+    auto& a = *one.need.what;
+    if (a.on_stack_of == 0 || fork_.thread == 0) return false;
+    if (a.on_stack_of == fork_.thread) {
+      a.on_stack_of = me;
+      return false;
+    }
+    a.part(a);
+    dying_.push_back(&a);  // room was reserved at registration
+    ++attached_;
+    return true;
   });
   for (auto* gone : {&dying_, &in_use_}) {
     for (auto* a : *gone) {
@@ -84,8 +98,8 @@ void registry::forget_other_threads() noexcept {
     }
   }
   for (auto* a : queue_) a->part(*a);
-  for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) ++run->what->running;
-  if (site::self.chosen != nullptr) ++site::self.chosen->running;
+  for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) run->what->begun.add(1);
+  if (site::self.chosen != nullptr) site::self.chosen->begun.add(1);
 }
 
 }  // namespace libprobe::control

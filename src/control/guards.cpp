@@ -32,8 +32,11 @@ bool may_change_signals(long number) noexcept {
   return std::find(std::begin(numbers), std::end(numbers), number) != std::end(numbers);
 }
 
-request guard_at(std::uintptr_t address) {
+}  // namespace
+
+request guard_at(std::uintptr_t address, bool (*stand_in)(registers&), arch::vector_use vectors) {
   auto* const made = new guard;
+  made->vectors = vectors;
   made->hits.begin(made->calls, nullptr);
   made->missed = &made->none_missed;
   made->kind = 'g';
@@ -42,9 +45,11 @@ request guard_at(std::uintptr_t address) {
   wanted.what = made;
   wanted.handle = &made->handle;
   wanted.address = address;
-  wanted.stand_in = libprobe_answer_signal_call;
+  wanted.stand_in = stand_in;
   return wanted;
 }
+
+namespace {
 
 void find_in(const symbols::extent& function, std::vector<request>& found) {
   const auto* const code = reinterpret_cast<const std::uint8_t*>(function.start);
@@ -52,7 +57,7 @@ void find_in(const symbols::extent& function, std::vector<request>& found) {
     const auto address = function.start + call.offset;
     if (!may_change_signals(call.number) || symbols::probeable(address) != errc::ok) continue;
     found.reserve(found.size() + 1);
-    found.push_back(guard_at(address));
+    found.push_back(guard_at(address, libprobe_answer_signal_call));
   }
 }
 

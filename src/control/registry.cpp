@@ -46,6 +46,10 @@ void registry::set_only(site::site& at) noexcept {
   auto* const first = at.first.load(std::memory_order_relaxed);
   const bool alone = first != nullptr && first == at.last && first->pre_handler != nullptr;
   at.only.store(alone ? first : nullptr, std::memory_order_release);
+  if (at.through == nullptr) return;
+  const bool direct = at.detour_for == site::purpose::replace && epoch::barriers_are_asymmetric() &&
+                      first != nullptr && first == at.last && !first->resting.load(std::memory_order_relaxed);
+  at.through->direct.store(direct ? first->direct : nullptr, std::memory_order_release);
 }
 
 registry& registry::instance() noexcept {
@@ -58,6 +62,7 @@ registry& registry::instance() noexcept {
 void registry::queue(site::attachment& a) noexcept {
   a.removed = true;
   a.resting.store(true, std::memory_order_relaxed);
+  set_only(*a.where);
   queue_.push_back(&a);  // room was reserved at registration
 }
 
@@ -67,16 +72,23 @@ void registry::detach(handles which) noexcept {
   const std::lock_guard guard{lock_};
   for (auto* handle : which) {
     auto* a = get(*handle);
-    if (a != nullptr && !a->removed) queue(*a);
+    if (a == nullptr || a->removed) continue;
+    if (a->where.load() == nullptr) {
+      stop_waiting(*a);
+    } else {
+      queue(*a);
+    }
   }
 }
 
 errc registry::take_out_queued() noexcept {
-  const auto by_address = [](const site::attachment* a, const site::attachment* b) {
-    return a->where.load()->address < b->where.load()->address;
+  // A gone site and the one that has taken its place have one address.
+  const auto by_place = [](const site::attachment* a, const site::attachment* b) {
+    const auto *one = a->where.load(), *other = b->where.load();
+    return one->address != other->address ? one->address < other->address : std::less<>{}(one, other);
   };
-  if (!std::is_sorted(queue_.begin(), queue_.end(), by_address))  // as lists of functions mostly are
-    std::sort(queue_.begin(), queue_.end(), by_address);
+  if (!std::is_sorted(queue_.begin(), queue_.end(), by_place))  // as lists of functions mostly are
+    std::sort(queue_.begin(), queue_.end(), by_place);
   touched_.clear();
   for (const auto* a : queue_) {
     if (touched_.empty() || touched_.back() != a->where) touched_.push_back(a->where);
@@ -94,14 +106,18 @@ errc registry::take_out_queued() noexcept {
       touched_.begin(), touched_.end(), [](const site::site* at) { return at->now == site::text::original; });
   const auto still_wanted =
       std::stable_partition(idle, touched_.end(), [](const site::site* at) { return wants_breakpoint(*at); });
-  const auto answer = restore_text({still_wanted, touched_.end()}, site::text::original, *this);
+  const auto answer = restore({still_wanted, touched_.end()}, site::text::original);
 
   for (auto* at : touched_) {
     // A breakpoint that could not be taken back keeps its site, so that it stays harmless.
     if (at->now != site::text::original || at->first.load(std::memory_order_relaxed) != nullptr) continue;
-    site::sites.erase(at->address);
-    if (at->through != nullptr) at->through->at.store(nullptr, std::memory_order_release);
-    if (at->yields) std::erase(yielding_, at);
+    if (at->gone) {
+      std::erase_if(gone_, [at](const departed& one) { return one.at == at; });
+    } else {
+      site::sites.erase(at->address);
+      if (at->through != nullptr) at->through->at.store(nullptr, std::memory_order_release);
+      if (at->yields) std::erase(yielding_, at);
+    }
     at->next_retired = std::exchange(retired_sites_, at);
   }
   return_to_jumps();
@@ -117,7 +133,7 @@ void registry::return_to_jumps() noexcept {
     at->yields = false;
     set_body(*at);
     // Refused: it stays a breakpoint, which is as good.
-    if (at->now != site::text::original) restore_text({&at, 1}, site::text::jump, *this);
+    if (at->now != site::text::original) restore({&at, 1}, site::text::jump);
     return true;
   });
 }
@@ -135,7 +151,7 @@ bool registry::free_in_use(const handles* only) noexcept {
   std::erase_if(in_use_, [](site::attachment* a) { return a->release(*a); });
   attached_ -= before - in_use_.size();
   return std::none_of(in_use_.begin(), in_use_.end(), [only](const site::attachment* a) {
-    return a->running.load(std::memory_order_relaxed) > 0 &&
+    return a->is_running() &&
            (only == nullptr || std::find(only->begin(), only->end(), a->handle) != only->end());
   });
 }
@@ -154,36 +170,40 @@ void registry::reclaim_code() noexcept {
   }
 }
 
+registry::retired registry::take_retired() noexcept {
+  return {std::exchange(retired_sites_, nullptr), site::sites.take_retired(), site::chunks.take_retired(),
+          site::landings.take_retired(), site::hop_pages.take_retired()};
+}
+
+bool registry::retired::empty() const noexcept {
+  return sites == nullptr && tables == nullptr && chunk_tables == nullptr && landing_tables == nullptr &&
+         page_tables == nullptr;
+}
+
+void registry::retired::free() noexcept {
+  while (sites != nullptr) delete std::exchange(sites, sites->next_retired);
+  site::table<site::site>::drop(tables);
+  site::table<site::chunk>::drop(chunk_tables);
+  site::table<site::landing>::drop(landing_tables);
+  site::table<const char>::drop(page_tables);
+}
+
 errc registry::commit(const handles* only) noexcept {
   if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   const site::quiet no_handlers;
   settle();
   std::unique_lock one_at_a_time{commit_lock_};
   errc answer = errc::ok;
-  site::site* sites = nullptr;
-  site::table<site::site>::storage* tables = nullptr;
-  site::table<site::chunk>::storage* chunk_tables = nullptr;
-  site::table<site::landing>::storage* landing_tables = nullptr;
-  site::table<const char>::storage* page_tables = nullptr;
+  retired old;
   {
     const std::lock_guard guard{lock_};
+    look_at_modules();
     answer = take_out_queued();
-    sites = std::exchange(retired_sites_, nullptr);
-    tables = site::sites.take_retired();
-    chunk_tables = site::chunks.take_retired();
-    landing_tables = site::landings.take_retired();
-    page_tables = site::hop_pages.take_retired();
-    if (dying_.empty() && in_use_.empty() && sites == nullptr && tables == nullptr &&
-        chunk_tables == nullptr && landing_tables == nullptr && page_tables == nullptr) {
-      return answer;
-    }
+    old = take_retired();
+    if (dying_.empty() && in_use_.empty() && old.empty()) return answer;
   }
   epoch::synchronize();
-  while (sites != nullptr) delete std::exchange(sites, sites->next_retired);
-  site::table<site::site>::drop(tables);
-  site::table<site::chunk>::drop(chunk_tables);
-  site::table<site::landing>::drop(landing_tables);
-  site::table<const char>::drop(page_tables);
+  old.free();
   {
     const std::lock_guard guard{lock_};
     free_dying();
@@ -204,22 +224,27 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
   auto* a = get(handle);
   if (a == nullptr || a->removed) return errc::not_registered;
   if (a->disabled == disabled) return errc::ok;
+  look_at_modules();
   site::site* const at = a->where;
   a->disabled = disabled;
+  if (at == nullptr || at->gone) {
+    a->resting.store(disabled, std::memory_order_release);
+    return errc::ok;
+  }
   const bool wanted = wants_breakpoint(*at);
   errc answer = errc::ok;
   if (wanted != (at->now != site::text::original)) {
     std::vector<site::site*> one;
     try {
       one.push_back(at);
-      answer =
-          wanted ? write_text(one, site::text::jump, *this) : restore_text(one, site::text::original, *this);
+      answer = wanted ? write(one, site::text::jump) : restore(one, site::text::original);
     } catch (const std::bad_alloc&) {
       answer = errc::out_of_memory;
     }
   }
   if (answer == errc::ok) {
     a->resting.store(disabled, std::memory_order_release);
+    set_only(*at);
   } else {
     a->disabled = !disabled;  // refused: all stays as it was
   }
@@ -232,26 +257,47 @@ bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
   settle();
   const std::lock_guard guard{lock_};
   const auto* a = get(handle);
-  return a != nullptr && !a->removed;
+  if (a == nullptr || a->removed) return false;
+  const site::site* const at = a->where;
+  return at == nullptr || !at->gone;
 }
 
 std::vector<entry> registry::list() {
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};
+  look_at_modules();
   std::vector<entry> entries;
-  site::sites.for_each([&entries](const site::site& at) {
+  const auto add = [&entries](const site::site& at, const std::shared_ptr<const symbols::module>& gone_with) {
     for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
       if (a->removed || a->owner == nullptr) continue;  // a guard is nobody's
       entries.push_back(
-          {at.address, a->kind, a->disabled, at.plan.how, at.now == site::text::jump,
+          {at.address,
+           a->kind,
+           a->disabled,
+           at.plan.how,
+           at.now == site::text::jump,
            at.jump != nullptr && !at.yields && !at.retreated ? at.jump->shape.how : arch::tactic::breakpoint,
            at.yields      ? "another probe needs the text of its jump"
            : at.retreated ? "too many branches led into the jump"
                           : at.why_trap,
-           a->hits.total(), a->missed->load(std::memory_order_relaxed)});
+           a->hits.total(),
+           a->missed->load(std::memory_order_relaxed),
+           gone_with,
+           {},
+           {}});
     }
-  });
+  };
+  site::sites.for_each([&add](const site::site& at) { add(at, nullptr); });
+  for (const auto& one : gone_) add(*one.at, one.with);
+  for (const auto& one : waiting_) {
+    entry row{};
+    row.kind = one.need.what->kind;
+    row.disabled = one.need.what->disabled;
+    row.waits_for = one.name;
+    row.why_not_placed = one.why;
+    entries.push_back(std::move(row));
+  }
   std::stable_sort(entries.begin(), entries.end(),
                    [](const entry& a, const entry& b) { return a.address < b.address; });
   return entries;

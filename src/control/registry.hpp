@@ -4,7 +4,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +19,7 @@
 #include "os/process.hpp"
 #include "site/site.hpp"
 #include "site/thread.hpp"
+#include "symbols/modules.hpp"
 
 namespace libprobe::control {
 
@@ -33,6 +36,16 @@ struct request {
   bool no_jump = false;
   site::purpose purpose = site::purpose::any;  // what a detour of its own would do
   bool (*stand_in)(registers&) = nullptr;      // see site::stand_in; for guards
+  std::atomic<std::uintptr_t>* placed_at =
+      nullptr;  // in the user's object: set when one that waited is placed
+};
+
+/// One whose module or symbol is not there yet.
+struct waiting {
+  request need;
+  std::string name;          // where it goes
+  std::string why;           // it could not be placed until now
+  std::uint64_t number = 0;  // unique
 };
 
 /// What list_probes() shows, gathered under the lock.
@@ -45,6 +58,8 @@ struct entry {
   arch::tactic tactic;
   const char* why_trap;  // null where there is a jump, or where a breakpoint was asked for
   std::uint64_t hits, missed;
+  std::shared_ptr<const symbols::module> gone_with;  // null: it is there
+  std::string waits_for, why_not_placed;             // of one that waits
 };
 
 /// One per process, never destroyed. All members: any thread, also from inside handlers where not said
@@ -54,9 +69,11 @@ class registry : private window_observer {
  public:
   static registry& instance() noexcept;
 
-  /// All or nothing. On success the attachments are the registry's. On failure they are the caller's again,
-  /// or (when handlers may have been running already) have been released.
-  errc attach(std::span<request> requests, std::string& detail);
+  /// All or nothing. On success the attachments are the registry's, those that wait too. On failure they are
+  /// the caller's again, or (when handlers may have been running already) have been released. Nothing, and
+  /// nothing has changed: an address, which was found in the modules `known`, lies in another one by now.
+  std::optional<errc> attach(std::span<request> requests, std::span<waiting> later,
+                             const symbols::snapshot& known, std::string& detail);
 
   using handles = std::span<std::atomic<void*>* const>;
   /// Lets an attachment rest for good and queues it. Nothing for an empty handle or a queued one.
@@ -68,7 +85,7 @@ class registry : private window_observer {
   errc commit(handles only) noexcept { return commit(&only); }
 
   errc set_disabled(std::atomic<void*>& handle, bool disabled) noexcept;
-  /// True if the handle's attachment is placed and not queued for removal.
+  /// True if the handle's attachment is placed or waits, and is not queued for removal.
   bool is_registered(const std::atomic<void*>& handle) noexcept;
 
   /// Visits the handle's attachment, if it is placed and not queued for removal.
@@ -82,6 +99,12 @@ class registry : private window_observer {
   }
 
   std::vector<entry> list();
+
+  /// The loader has loaded or unloaded something: what lay in modules that are no more is gone.
+  void modules_changed() noexcept;
+  /// The loaded modules are whole, and constructors are about to run: places what waited for them. As if
+  /// called by a constructor.
+  void place_waiting() noexcept;
 
   /// For tests: how many slots may lie idle before they are reclaimed, and how many chunks of code there are.
   void set_idle_bound(std::size_t slots) noexcept {
@@ -133,6 +156,7 @@ class registry : private window_observer {
   void plan_jump(site::site& at, const wants& of, std::span<const request> behind, placement& placed);
   static void add_old_jumps(placement& placed);
   errc put_guards(std::span<request> requests, std::string& detail);
+  void watch_loader();
   errc place(std::span<request> requests, std::string& detail);
   static void set_body(site::site& at) noexcept;
   static void set_only(site::site& at) noexcept;
@@ -140,10 +164,33 @@ class registry : private window_observer {
   void publish(std::span<request> requests, std::span<std::unique_ptr<site::site>> fresh) noexcept;
   errc arm_sites(std::span<request> requests, std::string& detail);
   void queue(site::attachment& a) noexcept;
+  void replace_gone(const request& by) noexcept;
+  bool look_at_modules() noexcept;
+  void take_leave(const symbols::snapshot& before) noexcept;
+  void take_leave(site::site& at, const std::shared_ptr<const symbols::module>& with) noexcept;
+  bool lead_elsewhere(std::span<const request> requests, const symbols::snapshot& known) const;
+  void wait_for_modules(std::span<waiting> later) noexcept;
+  void stop_waiting(site::attachment& a) noexcept;
+  void place_found(std::span<request> found) noexcept;
+  void arm_alone(site::attachment& a) noexcept;
+  errc write(std::span<site::site* const> sites, site::text wanted);
+  errc restore(std::span<site::site* const> sites, site::text wanted) noexcept;
   void return_to_jumps() noexcept;
   void window_closes(const site::site& at) noexcept override { jumps_.set_landings(at, true); }
   void window_is_open(const site::site& at) noexcept override { jumps_.set_landings(at, false); }
   errc take_out_queued() noexcept;
+  /// Out of all tables, to be freed after a grace period.
+  struct retired {
+    site::site* sites = nullptr;
+    site::table<site::site>::storage* tables = nullptr;
+    site::table<site::chunk>::storage* chunk_tables = nullptr;
+    site::table<site::landing>::storage* landing_tables = nullptr;
+    site::table<const char>::storage* page_tables = nullptr;
+    [[nodiscard]] bool empty() const noexcept;
+    void free() noexcept;
+  };
+  retired take_retired() noexcept;
+  void tidy() noexcept;
   void forget_owner(site::attachment& a, int me) noexcept;
   errc commit(const handles* only) noexcept;
   void free_dying() noexcept;
@@ -151,10 +198,12 @@ class registry : private window_observer {
   void reclaim_code() noexcept;
 
   bool guards_stand_ = false;
-  bool guarded_ = false;   // and no thread has SIGTRAP blocked
-  fork_lock commit_lock_;  // held across the grace period: taken first, never inside a handler
-  fork_lock lookups_;      // never held together with the others but at fork
-  fork_lock lock_;         // held for any change, never while waiting
+  bool told_of_unloading_ = false;     // by the loader, each time
+  bool told_of_constructors_ = false;  // before they run
+  bool guarded_ = false;               // and no thread has SIGTRAP blocked
+  fork_lock commit_lock_;              // held across the grace period: taken first, never inside a handler
+  fork_lock lookups_;                  // never held together with the others but at fork
+  fork_lock lock_;                     // held for any change, never while waiting
   fork_lock stores_;
   struct {
     int commit, lookups, lock, stores;  // who held them before: see fork_lock
@@ -170,6 +219,15 @@ class registry : private window_observer {
   std::vector<site::attachment*> dying_;   // unlinked, waiting for the end of a grace period
   std::vector<site::attachment*> in_use_;  // after it: calls are still inside
   std::vector<site::site*> touched_;       // scratch of a commit
+  struct departed {
+    site::site* at;
+    std::shared_ptr<const symbols::module> with;
+  };
+  std::vector<departed> gone_;  // in no table any more, but not all of their attachments are removed
+  std::shared_ptr<const symbols::snapshot> modules_;  // in which sites lie
+  std::size_t replaced_ = 0;  // gone probes that were registered anew, since they were last tidied up
+  std::vector<waiting> waiting_;
+  std::uint64_t next_number_ = 1;
   site::site* retired_sites_ = nullptr;
   std::size_t attached_ = 0;  // linked or dying
 };

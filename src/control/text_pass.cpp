@@ -25,6 +25,7 @@ text next_state(text now, text wanted) noexcept {
 
 /// A site that has no jump, or may not have it now, stays a breakpoint.
 text goal_of(const site::site& at, text wanted) noexcept {
+  if (at.gone) return text::original;
   const bool none = at.jump == nullptr || at.yields || at.retreated;
   return wanted == text::jump && none ? text::breakpoint : wanted;
 }

@@ -39,6 +39,19 @@ void synchronize() noexcept {
   completed.fetch_add(1, std::memory_order_relaxed);
 }
 
+bool try_synchronize() noexcept {
+  const auto target = detail::current.fetch_add(1, std::memory_order_seq_cst) + 1;
+  os::heavy_barrier();  // as above
+  const auto used = std::min(detail::records_used.load(std::memory_order_acquire), detail::record_count);
+  const bool quiet = std::all_of(std::begin(detail::records),
+                                 std::begin(detail::records) + static_cast<std::ptrdiff_t>(used),
+                                 [target](const reader& record) {
+                                   const auto since = record.since.load(std::memory_order_acquire);
+                                   return since == 0 || since >= target;
+                                 });
+  return quiet && detail::unrecorded.load(std::memory_order_acquire) == 0;
+}
+
 void after_fork_in_child() noexcept {
   os::prepare_barriers();
   const auto used = std::min(detail::records_used.load(), detail::record_count);

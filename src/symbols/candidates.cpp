@@ -11,6 +11,7 @@
 
 #include "symbols/cxx_name.hpp"
 #include "symbols/follow.hpp"
+#include "symbols/lookup.hpp"
 #include "symbols/symbol_table.hpp"
 
 namespace libprobe::symbols {
@@ -63,6 +64,7 @@ candidates by_linker_name(const module_list& modules, const query& wanted) {
 
 void find_code(candidates& list) {
   for (candidate& one : list) one.address = code_of(*one.owner, *one.which);
+  std::erase_if(list, [](const candidate& one) { return one.address == 0; });
   keep_one_per_address(list);
 }
 
@@ -73,7 +75,10 @@ void keep_bound_one(const snapshot& now, candidates& list) {
   const symbol& any = *list.front().which;
   if (std::ranges::any_of(list, [&](const candidate& one) { return one.which->name != any.name; })) return;
   const std::string name{any.name};
-  void* bound = ::dlsym(RTLD_DEFAULT, name.c_str());
+  void* const bound = [&name] {
+    const loader_call may_wait;
+    return ::dlsym(RTLD_DEFAULT, name.c_str());
+  }();
   if (bound == nullptr) return;
   const std::uintptr_t address = follow(now, reinterpret_cast<std::uintptr_t>(bound));
   const auto chosen = std::ranges::find(list, address, &candidate::address);

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <iterator>
+#include <span>
 #include <string_view>
 
 #include "arch/arch.hpp"
@@ -59,13 +60,24 @@ bool is_errno_access(std::uintptr_t address) {
   return address >= code.start && address < code.end;
 }
 
+// Compared with what can be read there: another thread may unload the module just now.
+bool has_bytes(std::uintptr_t address, std::span<const std::uint8_t> bytes) {
+  constexpr std::size_t word = sizeof(std::uint64_t);
+  for (std::size_t done = 0; done < bytes.size(); done += word) {
+    const auto at = std::min(done, bytes.size() - word);
+    std::uint64_t there = 0;
+    if (!arch::guarded_load(address + at, there) || std::memcmp(&there, &bytes[at], word) != 0) return false;
+  }
+  return true;
+}
+
 // Unwinders and debuggers know the stub that returns from a signal by its bytes.
 bool is_signal_return(const extent& readable, std::uintptr_t address) {
   const auto stub = arch::signal_return();
   return std::ranges::any_of(stub.instructions, [&](std::size_t offset) {
     const std::uintptr_t start = address - offset;
     return start >= readable.start && start <= address && readable.end - start >= stub.bytes.size() &&
-           std::memcmp(reinterpret_cast<const void*>(start), stub.bytes.data(), stub.bytes.size()) == 0;
+           has_bytes(start, stub.bytes);
   });
 }
 

@@ -16,7 +16,8 @@ std::optional<extent> function_at(std::uintptr_t address) {
   if (owner == nullptr) return by_unwind_table(address);
   const symbol_table& table = owner->symbols();
   if (const symbol* found = table.covering(address)) return extent{found->start, found->start + found->size};
-  const auto entry = by_unwind_table(address);
+  std::optional<extent> entry;
+  while_loaded(*owner, [&] { entry = by_unwind_table(address); });  // read in its memory
   const auto unsized = table.unsized_before(address);
   if (unsized.which == nullptr) return entry;
   const extent until_next{unsized.which->start, unsized.end};
@@ -40,12 +41,17 @@ description describe(std::uintptr_t address) {
     }
     return text;
   }
-  text.module = owner->file_name;
-  const symbol_table& table = owner->symbols();
+  return describe(*owner, address);
+}
+
+description describe(const module& owner, std::uintptr_t address) {
+  description text;
+  text.module = owner.file_name;
+  const symbol_table& table = owner.symbols();
   const symbol* found = table.covering(address);
   if (found == nullptr) found = table.unsized_before(address).which;
   if (found == nullptr) {
-    text.offset = address - owner->bias;
+    text.offset = address - owner.bias;
     return text;
   }
   text.symbol = demangled(found->name);

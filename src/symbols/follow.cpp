@@ -9,6 +9,7 @@
 
 #include "arch/arch.hpp"
 #include "symbols/dynamic.hpp"
+#include "symbols/lookup.hpp"
 
 namespace libprobe::symbols {
 namespace {
@@ -31,7 +32,8 @@ std::optional<std::uintptr_t> first_definition(const snapshot& now, const import
       const bool same_version = wanted.version.empty()
                                     ? !found->hidden_version
                                     : found->version.empty() || found->version == wanted.version;
-      if (same_version) return code_of(*one, *found);
+      const auto code = same_version ? code_of(*one, *found) : 0;
+      if (code != 0) return code;
     }
   }
   return std::nullopt;
@@ -78,30 +80,40 @@ std::optional<std::uintptr_t> behind_indirect(const module& owner, std::uintptr_
   const auto names = owner.symbols().starting_at(address);
   const auto is_indirect = [](const symbol* one) { return one->what == symbol::kind::indirect; };
   if (names.empty() || !std::ranges::all_of(names, is_indirect)) return std::nullopt;
-  return code_of(owner, *names.front());
+  const auto code = code_of(owner, *names.front());
+  return code != 0 ? std::optional{code} : std::nullopt;
 }
 
+std::uintptr_t resolvers_answer(const symbol& which) {
+  using resolver = std::uintptr_t (*)();
+  return reinterpret_cast<resolver>(which.start)();
+}
+
+// With a handle of our own: the module is whole, however young it is, and stays. 0: the loader has none.
 std::uintptr_t loaders_answer(const module& owner, const symbol& which) {
+  const loader_call may_wait;
   void* handle =
       ::dlopen(owner.what == module::kind::program ? nullptr : owner.path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
   if (handle == nullptr) return 0;
   const std::string name{which.name};
   const std::string version{which.version};
-  void* answer =
-      version.empty() ? ::dlsym(handle, name.c_str()) : ::dlvsym(handle, name.c_str(), version.c_str());
+  void* const told = !which.exported   ? nullptr
+                     : version.empty() ? ::dlsym(handle, name.c_str())
+                                       : ::dlvsym(handle, name.c_str(), version.c_str());
+  auto answer = reinterpret_cast<std::uintptr_t>(told);
+  // What the handle is of may be another one of that name.
+  if (told == nullptr && while_loaded(owner, [] {})) answer = resolvers_answer(which);
   ::dlclose(handle);
-  return reinterpret_cast<std::uintptr_t>(answer);
+  return answer;
 }
 
 }  // namespace
 
 std::uintptr_t code_of(const module& owner, const symbol& which) {
   if (which.what != symbol::kind::indirect) return which.start;
-  if (which.exported) {
-    if (const std::uintptr_t answer = loaders_answer(owner, which); answer != 0) return answer;
-  }
-  using resolver = std::uintptr_t (*)();
-  return reinterpret_cast<resolver>(which.start)();
+  if (!which.exported && owner.what == module::kind::program) return resolvers_answer(which);
+  // Without a handle: another thread may have unloaded it, and may be loading it again just now.
+  return loaders_answer(owner, which);
 }
 
 std::uintptr_t follow(const snapshot& now, std::uintptr_t function) {

@@ -13,7 +13,7 @@ namespace libprobe::symbols {
 std::uintptr_t follow(const snapshot& now, std::uintptr_t function);
 
 /// The code that a call of the symbol reaches: for an IFUNC what the loader bound, or what the resolver
-/// answers.
+/// answers; 0 if it has been unloaded.
 std::uintptr_t code_of(const module& owner, const symbol& which);
 
 }  // namespace libprobe::symbols

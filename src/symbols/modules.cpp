@@ -240,22 +240,29 @@ load_counts current_counts() noexcept {
 std::shared_ptr<const snapshot> current_modules() {
   // The loader is never asked under our own lock: a constructor run by dlopen() may call us with the loader's
   // held.
-  const load_counts counts = current_counts();
   cache& known = the_cache();
-  std::shared_ptr<const snapshot> before;
-  {
+  for (;;) {
+    const load_counts counts = current_counts();
+    std::shared_ptr<const snapshot> before;
+    {
+      const std::lock_guard lock{known.mutex};
+      before = known.latest;
+    }
+    if (before != nullptr && before->counts == counts) return before;
+    auto now = take_snapshot(before.get());
     const std::lock_guard lock{known.mutex};
-    before = known.latest;
+    // Each is made from the one before it, so that a module that stays is one object in all of them.
+    if (known.latest != before) continue;
+    return known.latest = std::move(now);
   }
-  if (before != nullptr && before->counts == counts) return before;
-  auto now = take_snapshot(before.get());
-  const std::lock_guard lock{known.mutex};
-  if (known.latest == before) {
-    known.latest = now;
-  } else if (known.latest->counts == now->counts) {
-    return known.latest;
-  }
-  return now;
+}
+
+bool while_none_leaves(unsigned long long removed, void (*action)(void*), void* context) {
+  return for_each_loaded([&](const dl_phdr_info& info) {
+           if (info.dlpi_subs != removed) return -1;
+           action(context);
+           return 1;
+         }) == 1;
 }
 
 bool while_loaded(const module& which, const std::function<void()>& action) {

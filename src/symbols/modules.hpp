@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace libprobe::symbols {
@@ -100,6 +101,16 @@ load_counts current_counts() noexcept;
 /// The modules as they are now, from a cache that the counts keep fresh. A module that stayed loaded stays
 /// the same object, with its symbol table. Any thread.
 std::shared_ptr<const snapshot> current_modules();
+
+/// Runs the action if no module has been removed since the loader counted `removed`, and keeps all from being
+/// removed meanwhile (the loader's lock is held: no dlopen, no dlsym in there). False if some have been.
+/// Allocates nothing.
+bool while_none_leaves(unsigned long long removed, void (*action)(void*), void* context);
+template <class Action>
+bool while_none_leaves(unsigned long long removed, Action&& action) {
+  return while_none_leaves(
+      removed, [](void* it) { (*static_cast<std::remove_reference_t<Action>*>(it))(); }, &action);
+}
 
 /// Runs the action if the module is still loaded, and keeps it from being unloaded meanwhile (the loader's
 /// lock is held: no dlopen, no dlsym in there). False if it is gone.

@@ -17,9 +17,13 @@ bool is_file_of(const module& owner, const elf_file& file) {
   const auto build_id = file.build_id();
   if (!build_id.empty() && !owner.build_id.empty() && build_id != owner.build_id) return false;
   const auto headers = file.program_headers();
-  return std::ranges::equal(headers, owner.headers, [](const GElf_Phdr& there, const ElfW(Phdr) & here) {
-    return there.p_type == here.p_type && there.p_vaddr == here.p_vaddr && there.p_memsz == here.p_memsz;
+  bool same = false;
+  while_loaded(owner, [&] {
+    same = std::ranges::equal(headers, owner.headers, [](const GElf_Phdr& there, const ElfW(Phdr) & here) {
+      return there.p_type == here.p_type && there.p_vaddr == here.p_vaddr && there.p_memsz == here.p_memsz;
+    });
   });
+  return same;
 }
 
 std::string debug_file_path(const std::vector<std::uint8_t>& build_id) {

@@ -18,6 +18,8 @@ struct extent {
   std::uintptr_t end = 0;
 };
 
+class module;
+
 struct description {
   std::string module;         // file name without folders; empty for anonymous memory
   std::string symbol;         // demangled where it is C++; empty when no symbol covers the address
@@ -37,6 +39,8 @@ bool in_module(std::uintptr_t address);
 
 /// The symbol that covers the address, for people to read. Its name resolves to the same function again.
 description describe(std::uintptr_t address);
+/// The same of a module that may have been unloaded.
+description describe(const module& owner, std::uintptr_t address);
 
 /// False for the functions whose return address means more than where they return to: those that return twice
 /// (setjmp, getcontext, vfork), and the dynamic linker's entry points that were never called.

@@ -1,0 +1,50 @@
+#include "control/loader_guard.hpp"
+
+#include <link.h>
+
+#include "control/guards.hpp"
+#include "symbols/modules.hpp"
+#include "symbols/symbol_table.hpp"
+
+namespace libprobe::control {
+
+namespace {
+
+// libprobe's own code runs in a hit here, so all that it may use of vector registers is to be saved.
+constexpr arch::vector_use own_code{arch::vector_use::every_file, true};
+
+bool tell_of_change(registers&) {
+  registry::instance().modules_changed();
+  return false;
+}
+
+/// The loader's constructors run inside this function, with no exception to be filled in: from there none is
+/// caught.
+bool tell_of_constructors(registers& regs) {
+  if (regs.argument<const void*>(0) == nullptr) registry::instance().place_waiting();
+  return false;
+}
+
+}  // namespace
+
+std::vector<request> unloading_guards() {
+  std::vector<request> made;
+  const auto notify = static_cast<std::uintptr_t>(_r_debug.r_brk);
+  if (notify != 0) made.push_back(guard_at(notify, tell_of_change, own_code));
+  return made;
+}
+
+std::vector<request> constructor_guards() {
+  std::vector<request> made;
+  for (const auto& one : symbols::current_modules()->modules) {
+    // In libc, and since 2.37 in the loader itself.
+    for (const auto* found : one->symbols().named("_dl_catch_exception")) {
+      if (!found->exported) continue;
+      made.reserve(made.size() + 1);
+      made.push_back(guard_at(found->start, tell_of_constructors, own_code));
+    }
+  }
+  return made;
+}
+
+}  // namespace libprobe::control

@@ -1,0 +1,148 @@
+// Modules that go take their sites with them.
+#include <algorithm>
+#include <array>
+#include <new>
+
+#include "control/loader_guard.hpp"
+#include "control/registry.hpp"
+#include "control/text_pass.hpp"
+#include "epoch/epoch.hpp"
+#include "os/text.hpp"
+#include "site/text_owner.hpp"
+#include "site/thread.hpp"
+
+namespace libprobe::control {
+
+namespace {
+
+bool has(const symbols::snapshot& now, const symbols::module* one) noexcept {
+  return std::any_of(now.modules.begin(), now.modules.end(),
+                     [one](const auto& known) { return known.get() == one; });
+}
+
+/// False: other bytes stand there. A module that was unloaded and loaded again in the same place looks like
+/// one that stayed.
+bool stands(const site::site& at) noexcept {
+  if (at.now == site::text::original) return true;
+  const bool jump = at.now == site::text::jump;
+  std::array<std::uint8_t, 1> byte{};
+  return os::read_memory(at.address, byte) && byte[0] == (jump ? at.jump->jump[0] : arch::breakpoint[0]);
+}
+
+}  // namespace
+
+/// Each guard for itself: without one of them less is known, but all goes on.
+void registry::watch_loader() {
+  const auto place_each = [this](std::vector<request> guards) {
+    bool any = false;
+    for (auto& g : guards) {
+      std::string ignored;
+      const bool placed = place({&g, 1}, ignored) == errc::ok;
+      if (!placed && g.what != nullptr) g.what->release(*g.what);
+      any = any || placed;
+    }
+    return any;
+  };
+  told_of_unloading_ = place_each(unloading_guards());
+  told_of_constructors_ = place_each(constructor_guards());
+}
+
+void registry::modules_changed() noexcept {
+  const site::quiet no_handlers;
+  settle();
+  const std::lock_guard guard{lock_};
+  // Those that have come are of no interest until somebody wants probes there.
+  if (symbols::current_counts().removed != modules_->counts.removed) look_at_modules();
+}
+
+/// What lay in modules that are no more is gone. False: no memory to find out. Under the lock; the loader's
+/// own may be held by the caller's thread, but no other thread that has it waits for ours: see
+/// symbols::lookup.
+bool registry::look_at_modules() noexcept {
+  if (modules_ != nullptr && modules_->counts == symbols::current_counts()) return true;
+  try {
+    const auto before = std::exchange(modules_, symbols::current_modules());
+    if (before != nullptr && before->counts.removed != modules_->counts.removed) take_leave(*before);
+    return true;
+  } catch (const std::bad_alloc&) {
+    told_of_unloading_ = false;  // once is enough not to have known each time
+    return false;
+  }
+}
+
+/// Of what lay in modules of `before` that are no more.
+void registry::take_leave(const symbols::snapshot& before) noexcept {
+  const site::text_owner mine;
+  for (const auto& one : before.modules) {
+    const bool stays = has(*modules_, one.get());
+    if (stays && told_of_unloading_) continue;
+    site::sites.for_each([&](site::site& at) {
+      if (at.module == one.get() && (!stays || !stands(at))) take_leave(at, one);
+    });
+  }
+}
+
+/// Nothing is written any more, and nobody finds the site by its address: something else may lie there soon.
+void registry::take_leave(site::site& at, const std::shared_ptr<const symbols::module>& with) noexcept {
+  site::sites.erase(at.address);
+  if (at.through != nullptr) at.through->at.store(nullptr, std::memory_order_release);
+  if (at.jump != nullptr) jumps_.set_landings(at, false);
+  if (at.yields) std::erase(yielding_, &at);
+  at.yields = false;
+  at.now = site::text::original;
+  at.gone = true;
+  if (at.first.load(std::memory_order_relaxed) != nullptr) {
+    gone_.push_back({&at, with});  // room was reserved at registration
+  } else {
+    at.next_retired = std::exchange(retired_sites_, &at);
+  }
+}
+
+/// The object of a gone probe is registered again: what it was goes with the next commit.
+void registry::replace_gone(const request& by) noexcept {
+  auto* const known = static_cast<site::attachment*>(by.handle->load(std::memory_order_relaxed));
+  if (known == nullptr || known == by.what || known->removed) return;
+  queue(*known);
+  ++replaced_;
+}
+
+/// A program whose libraries come and go need never commit: what it leaves behind is freed now and then, if
+/// just then no thread is in a handler. Under the lock, and never waits.
+void registry::tidy() noexcept {
+  constexpr std::size_t patience = 64;
+  if (replaced_ < patience) return;
+  take_out_queued();
+  if (!epoch::try_synchronize()) return;
+  take_retired().free();
+  free_dying();
+  replaced_ = 0;
+}
+
+/// Between the lookup and now a module has gone, and another one has taken its place.
+bool registry::lead_elsewhere(std::span<const request> requests, const symbols::snapshot& known) const {
+  return known.counts.removed != modules_->counts.removed &&
+         std::any_of(requests.begin(), requests.end(),
+                     [&](const request& r) { return known.find(r.address) != modules_->find(r.address); });
+}
+
+/// Writes text while no module can be unloaded. Sites of modules that have been are gone by then.
+errc registry::write(std::span<site::site* const> sites, site::text wanted) {
+  errc answer = errc::ok;
+  while (!symbols::while_none_leaves(modules_->counts.removed,
+                                     [&] { answer = write_text(sites, wanted, *this); })) {
+    if (!look_at_modules()) return errc::out_of_memory;
+  }
+  return answer;
+}
+
+errc registry::restore(std::span<site::site* const> sites, site::text wanted) noexcept {
+  errc answer = errc::ok;
+  if (sites.empty()) return answer;
+  while (!symbols::while_none_leaves(modules_->counts.removed,
+                                     [&] { answer = restore_text(sites, wanted, *this); })) {
+    if (!look_at_modules()) return errc::out_of_memory;
+  }
+  return answer;
+}
+
+}  // namespace libprobe::control
