@@ -80,6 +80,8 @@ void store(const registers& regs, ucontext_t& context) noexcept;
 /// instruction's unwind data may hold.
 void set_ip(ucontext_t& context, std::uintptr_t address) noexcept;
 
+/// True if the frame is a breakpoint's, and shows the address behind it.
+bool is_behind_breakpoint(const ucontext_t& frame) noexcept;
 /// The address of the breakpoint that raised this SIGTRAP; 0 if it was not one.
 std::uintptr_t breakpoint_address(const siginfo_t& info, const ucontext_t& context) noexcept;
 /// True for the SIGTRAP that follows one single-stepped instruction.
@@ -92,10 +94,26 @@ bool emulate(const displaced& plan, std::uintptr_t address, registers& regs) noe
 /// Arms and disarms the trap flag.
 void set_single_step(registers& regs, bool on) noexcept;
 
-/// Turns state seen inside a slot, `offset` bytes behind its start, into what the program would have had at
-/// its own address: before the instruction (true) or after it (false).
-bool translate(const slot_layout& layout, std::uintptr_t address, std::size_t offset,
-               registers& regs) noexcept;
+/// How a thread that was found in libprobe's code goes on, once its registers are what the program would have
+/// at its own address.
+struct way_back {
+  bool before = true;     // the instruction there has not run
+  std::uintptr_t ip = 0;  // where in libprobe's code it goes on with those registers,
+  std::intptr_t sp = 0;   // and the stack pointer so much higher
+};
+/// For registers seen inside the slot of an instruction at `address`. Reads the stack, and the slot.
+way_back translate(const slot_layout& layout, std::uintptr_t address, std::uintptr_t slot,
+                   registers& regs) noexcept;
+/// For registers seen inside a return slot; nothing if they were not.
+std::optional<way_back> translate_return(registers& regs) noexcept;
+/// The thread goes on there.
+void take(const way_back& back, registers& regs) noexcept;
+/// Where a jump as hops and slots have it leads; 0 if there is none.
+std::uintptr_t jump_target(std::uintptr_t at) noexcept;
+
+/// The frame of another signal, if the thread whose state is in `context` was in the entry code between that
+/// signal and its handler, or on the way back from it. Null: it was not.
+ucontext_t* frame_in_hand(const ucontext_t& context) noexcept;
 
 /// A SIGSEGV or SIGBUS from guarded_load(): moves the context to its failure exit. False for any other fault.
 bool fix_guarded_load(ucontext_t& context) noexcept;
@@ -142,9 +160,9 @@ void hijack_return(std::uintptr_t sp, std::size_t number) noexcept;
 /// A function that has returned already (its result overridden) goes to the slot all the same. Signal-safe.
 void return_to_slot(registers& regs, std::size_t number) noexcept;
 
-/// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code) and a copy of
-/// `stack_bytes` bytes of the argument area, so far as they are there. Comes back at its return, or at
-/// return_early(). True: it returned.
+/// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code; null: the vector
+/// registers are as they shall be) and a copy of `stack_bytes` bytes of the argument area, so far as they are
+/// there. Comes back at its return, or at return_early().
 struct outcall {
   void* frame = nullptr;    // for return_early()
   void* vectors = nullptr;  // null: the result does not matter; else room for the extended state
@@ -153,6 +171,8 @@ struct outcall {
 void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes,
                    outcall& call);
 [[noreturn]] void return_early(outcall& call) noexcept;
+/// The vector registers that arguments come in are the program's again, as a detour saved them.
+void reload_vectors(const registers& regs, vector_use saved) noexcept;
 /// As call_function(), and then regs and vectors are as if the function had just returned to its caller: the
 /// registers in `result` are the function's, all others as they were.
 void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes,
@@ -165,6 +185,13 @@ vector_use vectors_used_by(std::uintptr_t function) noexcept;
 /// or holds a result on its way to the caller (System V ABI, 3.2.1), and code that follows the ABI leaves it
 /// so.
 bool keeps_x87(std::span<const std::uint8_t> function) noexcept;
+
+/// For the code that calls a site::direct_call: how far from the thread's base it finds the thread's state,
+/// and where the current epoch is.
+struct direct_words {
+  std::int64_t reader, row, busy, runs;
+  const void* epoch;
+};
 
 /// True in the code between a detour and the handlers.
 bool in_detour_code(std::uintptr_t ip) noexcept;
@@ -186,12 +213,21 @@ bool can_resume(const ucontext_t& context) noexcept;
 }  // namespace libprobe::arch
 
 extern "C" {
+/// Set before the first direct call.
+extern libprobe::arch::direct_words libprobe_direct_words __attribute__((visibility("hidden")));
 /// The signal handlers as the kernel calls them, in entry.S. The first resumes by hand when
 /// libprobe_on_trap() returns non-zero, else by sigreturn.
 void libprobe_trap_entry(int, siginfo_t*, void*);
+void libprobe_fault_entry(int, siginfo_t*, void*);
+void libprobe_signal_entry(int, siginfo_t*, void*);
 void libprobe_restorer();
-/// In src/hit: called by libprobe_trap_entry.
+/// Frames that may still show where in libprobe's code the thread was: each handler's entry puts its own in
+/// front. Linked by uc_link, which the kernel leaves to the program.
+extern __thread ucontext_t* libprobe_untold __attribute__((tls_model("initial-exec"), visibility("hidden")));
+/// In src/hit: called by these.
 int libprobe_on_trap(int signo, siginfo_t* info, void* frame);
+void libprobe_on_fault(int signo, siginfo_t* info, void* frame);
+void libprobe_on_signal(int signo, siginfo_t* info, void* frame);
 /// In src/hit: called in ordinary context. A function is about to begin; regs.ip() is the word that was
 /// given. It goes on at regs.
 void libprobe_on_entry(libprobe::registers* regs, void* vectors);

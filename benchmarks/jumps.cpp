@@ -137,6 +137,23 @@ void replaced(benchmark::State& state, probe_flags flags) {
   call(state);
 }
 
+/// Actions that call nobody.
+void counts(benchmark::State& state) {
+  libprobe::counter c{.at = target_small};
+  if (refused(state, libprobe::register_counter(c))) return;
+  if (!reached_by(state, libprobe::address_of(c), "")) return;
+  call(state);
+  check_hits(state, c);
+}
+void measures_latency(benchmark::State& state) {
+  libprobe::latency l{.at = target_small};
+  if (refused(state, libprobe::register_latency(l))) return;
+  if (!reached_by(state, libprobe::address_of(l), "")) return;
+  call(state);
+  check_hits(state, l);
+  if (libprobe::latencies_of(l).count() != libprobe::hits(l)) state.SkipWithError("calls are in no bucket");
+}
+
 /// In the middle of a function, where that tactic is the first that fits.
 void middle(benchmark::State& state, void (*target)(), const void* place, const char* tactic) {
   probe p{.at = place, .pre_handler = uses_none};
@@ -185,8 +202,8 @@ const bool registered = [] {
   RegisterBenchmark("jump/jprobe", jprobe);
   RegisterBenchmark("jump/replace", replaced, probe_flags::none);
   RegisterBenchmark("jump/replace_standard_abi", replaced, probe_flags::standard_abi);
-
-  // Actions that need no call (a counter, a latency histogram) come here.
+  RegisterBenchmark("jump/counter", counts);
+  RegisterBenchmark("jump/latency", measures_latency);
 
   const auto at = [](const std::string& tactic, void (*target)(), const void* place) {
     RegisterBenchmark(("jump/middle_unprobed/" + tactic).c_str(), middle_unprobed, target);

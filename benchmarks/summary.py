@@ -96,8 +96,11 @@ def rows(figures):
                               ("retprobe, entry and return handler", "retprobe", 20),
                               ("the same with general registers only", "retprobe_general_regs_only", 20),
                               ("typed replace, calling the original", "replace", 8),
-                              ("the same with standard_abi", "replace_standard_abi", 4)):
+                              ("the same with standard_abi", "replace_standard_abi", 4),
+                              ("built-in counter", "counter", 2)):
         yield at_most(f"jump adds, {what}", added(f"jump/{name}"), "ns", limit)
+    # It reads the time-stamp counter twice, which alone takes as long as a retprobe's two handlers.
+    yield note("jump adds, built-in latency", added("jump/latency"), "ns")
     # A disabled probe is the program's own text again: half a nanosecond is chance.
     yield at_most("jump adds, disabled", added("jump/disabled"), "ns", 0.5)
     yield note("jump adds, pre_handler and post_handler", added("jump/post_handler"), "ns")

@@ -126,6 +126,16 @@ void answer_system_call(registers& regs, long answer) noexcept {
   regs.r11 = regs.rflags;
 }
 
+bool is_behind_breakpoint(const ucontext_t& frame) noexcept {
+  constexpr std::size_t info_offset = 304;  // struct rt_sigframe, arch/x86/include/asm/sigframe.h
+  const auto* const at = reinterpret_cast<const std::byte*>(&frame) + info_offset;
+  const auto& info = *reinterpret_cast<const siginfo_t*>(at);
+  const auto address = breakpoint_address(info, frame);
+  if (info.si_signo != SIGTRAP || address == 0) return false;
+  // Where libprobe_on_trap() has left the address, it may have moved the instruction pointer there.
+  return info.si_addr == nullptr || info.si_addr == reinterpret_cast<void*>(address);
+}
+
 std::uintptr_t breakpoint_address(const siginfo_t& info, const ucontext_t& context) noexcept {
   // The kernel raises SIGTRAP for int3 with SI_KERNEL; every other source has its own code.
   if (info.si_code != SI_KERNEL) return 0;

@@ -7,6 +7,7 @@
 #include "detour_frame.h"
 #include "frame.h"
 #include "return_slots.h"
+#include "vectors.h"
 
 #define CALLED (RED_ZONE + 16)      /* the program's stack pointer, seen from ours as we are called */
 #define REGISTERS 192               /* struct registers; then two words for MXCSR */
@@ -15,73 +16,19 @@
 #define ABOUT_ (REGISTERS + 8)
 #define FRAME (REGISTERS + CALLED)
 #define NEXT_RETURN (RED_ZONE + 8)  /* where a return with RED_ZONE bytes to drop takes its address from */
-#define VECTOR_ROOM 1024            /* registers 0-15, 64 bytes each */
-#define HIGH_ROOM 1088              /* registers 16-31, and the masks */
 #define ABOUT_ADDRESS 0             /* in a site::detour: the probed address */
 #define ABOUT_VECTORS 8             /* and what its handlers may do to the extended state: a vector_use */
 #define ARITHMETIC 0x100            /* bits of a vector_use */
 #define ORDINARY 0x200
-#define LOW_HALVES 1
-#define LOW_FILE 2
-#define EVERY_FILE 3
-#define EVERYTHING 4
 #define UNUSUAL_FLAGS 0x44500       /* DF, NT and AC; TF, so that a program that steps itself does not step us */
 
         .hidden libprobe_on_detour, libprobe_on_detour_after, libprobe_on_detour_follow, libprobe_on_detour_replace
         .hidden libprobe_on_return
-        .hidden libprobe_vector_width   // 0: xmm, 1: ymm, 2: zmm
 
         .text
         .globl libprobe_detour_code
         .hidden libprobe_detour_code
 libprobe_detour_code:
-
-.macro low_halves op
-        .irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-        \op     \n
-        .endr
-.endm
-.macro high_file op
-        .irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-        \op     \n
-        .endr
-.endm
-.macro masks op
-        .irp n, 0, 1, 2, 3, 4, 5, 6, 7
-        \op     \n
-        .endr
-.endm
-// rax: the room for registers 0-15
-.macro store_xmm n
-        movaps  %xmm\n, 64*\n(%rax)
-.endm
-.macro load_xmm n
-        movaps  64*\n(%rax), %xmm\n
-.endm
-.macro store_ymm n
-        vmovaps %ymm\n, 64*\n(%rax)
-.endm
-.macro load_ymm n
-        vmovaps 64*\n(%rax), %ymm\n
-.endm
-.macro store_zmm n
-        vmovaps %zmm\n, 64*\n(%rax)
-.endm
-.macro load_zmm n
-        vmovaps 64*\n(%rax), %zmm\n
-.endm
-.macro store_high n
-        vmovaps %zmm\n, 64*(\n-16)(%rax)
-.endm
-.macro load_high n
-        vmovaps 64*(\n-16)(%rax), %zmm\n
-.endm
-.macro store_mask n
-        kmovq   %k\n, 1024+8*\n(%rax)
-.endm
-.macro load_mask n
-        kmovq   1024+8*\n(%rax), %k\n
-.endm
 
 // void libprobe_save_vectors(registers* regs): for a handler that asks for them where none were saved, since nothing
 // that ran until now can have touched them. rdi: the frame. Clobbers rax and rcx.
@@ -93,6 +40,7 @@ libprobe_save_vectors:
         leaq    -VECTOR_ROOM(%rdi), %rax
         andq    $-64, %rax
         movq    $64, VECTOR_STRIDE_(%rdi)
+        movq    $0, XSTATE_IN_USE_(%rdi)
         movl    libprobe_vector_width(%rip), %ecx
         cmpl    $1, %ecx
         jb      1f
@@ -102,7 +50,8 @@ libprobe_save_vectors:
         low_halves store_ymm
         movq    %rax, XMM_(%rdi)
         ret
-1:      low_halves store_xmm
+1:      movq    $0, YMM_UPPER_(%rdi)
+        low_halves store_xmm
         movq    %rax, XMM_(%rdi)
         ret
 2:      low_halves store_zmm
@@ -134,6 +83,12 @@ libprobe_save_vectors:
 // Where unwinders find the probed address, before it is in the frame: **(rsp + offset). DW_CFA_val_expression.
 #define ADDRESS_IS_AT(offset) .cfi_escape 0x16, 16, 5, 0x77, ((offset) & 0x7f) | 0x80, (offset) >> 7, 0x06, 0x06
 
+.macro detour_cfi_live          // nothing lies there any more, or below what a signal leaves alone
+        .irp    name, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+        .cfi_same_value %\name
+        .endr
+.endm
+
 // popf is several times slower. ecx: the flags
 .macro arithmetic_flags
         movl    %ecx, %eax
@@ -142,6 +97,15 @@ libprobe_save_vectors:
         andb    $1, %al
         addb    $0x7f, %al              // sets OF as it was
         sahf
+.endm
+
+// The x87's control and status words. rbx: the frame. Clobbers eax.
+.macro x87_words to
+        fnstsw  %ax
+        shll    $16, %eax
+        fnstcw  MXCSR_NOW_(%rbx)
+        movw    MXCSR_NOW_(%rbx), %ax
+        movl    %eax, \to
 .endm
 
 // int libprobe_run_saving(regs, about, -, bits) with r14 the handler and rbx, as rdi, the frame: saves what `bits` (a
@@ -182,11 +146,26 @@ libprobe_run_saving:
         andq    $-64, %rax
         movq    %rax, XMM_(%rbx)
         movq    $64, VECTOR_STRIDE_(%rbx)
+        movq    $0, YMM_UPPER_(%rbx)
+        movq    $0, XSTATE_IN_USE_(%rbx)
         low_halves store_xmm
-4:      xorl    %edx, %edx
+4:      movl    %r12d, %eax
+        andl    $(ORDINARY | ARITHMETIC | 0xff), %eax
+        cmpl    $(ORDINARY | ARITHMETIC | EVERY_FILE), %eax
+        jne     9f
+        x87_words %r13d                 // whatever such a handler calls, libm's fesetround() for one
+9:      xorl    %edx, %edx
         movl    %r12d, %ecx
         call    *%r14
         movl    %eax, %ecx
+        movl    %r12d, %eax
+        andl    $(ORDINARY | ARITHMETIC | 0xff), %eax
+        cmpl    $(ORDINARY | ARITHMETIC | EVERY_FILE), %eax
+        jne     9f
+        x87_words %edx
+        cmpl    %r13d, %edx
+        jne     12f
+9:
         testl   $ARITHMETIC, %r12d
         jz      5f
         stmxcsr MXCSR_NOW_(%rbx)
@@ -220,6 +199,14 @@ libprobe_run_saving:
         .cfi_restore %rbp
         ret
         .cfi_restore_state
+12:     subq    $32, %rsp
+        fnstenv (%rsp)
+        movw    %r13w, (%rsp)
+        shrl    $16, %r13d
+        movw    %r13w, 4(%rsp)
+        fldenv  (%rsp)
+        addq    $32, %rsp
+        jmp     9b
 8:      movq    %rsi, %r13
         save_vectors
         movq    %rbx, %rdi
@@ -263,9 +250,7 @@ libprobe_load_vectors:
         jz      9f
         pushq   $2                      // compiled code wants them clear
         popfq
-9:      movq    $0, XMM_(%rbx)
-        movq    $0, YMM_UPPER_(%rbx)
-        movq    $0, XSTATE_IN_USE_(%rbx)
+9:      movq    $0, XMM_(%rbx)          // the words behind it mean something only where this one does
 .endm
 .macro make_room
         leaq    -VECTOR_ROOM(%rbx), %rsp
@@ -316,6 +301,7 @@ libprobe_load_vectors:
         leaq    REGISTERS(%rsp), %rsp
         .cfi_def_cfa_offset CALLED
         ADDRESS_IS_AT(8)
+        detour_cfi_live
         ret
         detour_cfi
 2:      leaq    \handler(%rip), %r14
@@ -350,20 +336,18 @@ libprobe_load_vectors:
         movq    RSP_(%rsp), %rsp
         .cfi_def_cfa %rsp, NEXT_RETURN
         .cfi_offset %rip, -NEXT_RETURN
-        .cfi_same_value %rbx
-        .cfi_same_value %rbp
-        .cfi_same_value %r12
-        .cfi_same_value %r13
-        .cfi_same_value %r14
-        .cfi_same_value %r15
+        detour_cfi_live
         ret     $RED_ZONE
         detour_cfi
-6:      pushq   $USER_SS
+6:      movq    %rbx, %rsp
+        pushq   $USER_SS
         pushq   RSP_(%rbx)
         pushq   RFLAGS_(%rbx)
         pushq   $USER_CS
         pushq   RIP_(%rbx)
         restore_integers %rbx
+        .cfi_def_cfa %rsp, FRAME + 5*8
+        detour_cfi_live
         iretq
         .cfi_endproc
 
@@ -446,82 +430,6 @@ libprobe_return_entry:
         .globl libprobe_detour_code_end
         .hidden libprobe_detour_code_end
 libprobe_detour_code_end:
-
-// live_result libprobe_call_live(const void* entry, const registers* regs, size_t stack_words): calls `entry` as the program
-// would have, with a copy of the argument area; the vector registers are as they are.
-        .p2align 4
-        .globl libprobe_call_live
-        .hidden libprobe_call_live
-        .type libprobe_call_live, @function
-libprobe_call_live:
-        .cfi_startproc
-        pushq   %rbp
-        .cfi_adjust_cfa_offset 8
-        .cfi_rel_offset %rbp, 0
-        movq    %rsp, %rbp
-        .cfi_def_cfa_register %rbp
-        movq    %rdi, %r11
-        movq    %rsi, %rax
-        testq   %rdx, %rdx
-        jz      2f
-        // Equally aligned as what it is a copy of; but gcc aligns less for a local function that needs no more, and `entry`
-        // may need it.
-        movq    RSP_(%rax), %rcx
-        leaq    8(%rcx), %rcx           // the area
-        leaq    (,%rdx,8), %rsi
-        subq    %rsi, %rsp
-        movq    %rsp, %rsi
-        subq    %rcx, %rsi
-        andq    $63, %rsi
-        subq    %rsi, %rsp
-        andq    $-16, %rsp
-1:      movq    -8(%rcx,%rdx,8), %rsi
-        movq    %rsi, -8(%rsp,%rdx,8)
-        decq    %rdx
-        jnz     1b
-        jmp     3f
-2:      andq    $-16, %rsp
-3:      movq    RDI_(%rax), %rdi
-        movq    RSI_(%rax), %rsi
-        movq    RDX_(%rax), %rdx
-        movq    RCX_(%rax), %rcx
-        movq    R8_(%rax), %r8
-        movq    R9_(%rax), %r9
-        movq    R10_(%rax), %r10
-        movq    RAX_(%rax), %rax        // al: the number of vector arguments of a variadic call
-        call    *%r11
-        leave
-        .cfi_def_cfa %rsp, 8
-        ret
-        .cfi_endproc
-        .size libprobe_call_live, .-libprobe_call_live
-
-// void libprobe_keep_result(registers* regs, unsigned result): vector registers 0 (bit 2) and 1 (bit 3) shall stay as they
-// are now, though all will be loaded again.
-        .p2align 4
-        .globl libprobe_keep_result
-        .hidden libprobe_keep_result
-        .type libprobe_keep_result, @function
-libprobe_keep_result:
-        .cfi_startproc
-        movq    XMM_(%rdi), %rax
-        movl    libprobe_vector_width(%rip), %ecx
-        .irp    n, 0, 1
-        testl   $(4 << \n), %esi
-        jz      3f
-        cmpl    $1, %ecx
-        jb      1f
-        ja      2f
-        vmovaps %ymm\n, 64*\n(%rax)
-        jmp     3f
-1:      movaps  %xmm\n, 64*\n(%rax)
-        jmp     3f
-2:      vmovaps %zmm\n, 64*\n(%rax)
-3:
-        .endr
-        ret
-        .cfi_endproc
-        .size libprobe_keep_result, .-libprobe_keep_result
 
         .bss
         .p2align 6

@@ -77,19 +77,32 @@ inline bool is_branch(const displaced& what) noexcept {
 /// Slots are cut from pages in units; a scratch-register copy takes two.
 inline constexpr std::size_t slot_unit = 64;
 
-/// Where things lie in a slot. Part one runs the copy and jumps back, part two runs it and ends in a
-/// breakpoint.
+/// What stands in a slot.
+enum class slot_code : std::uint8_t {
+  copy,    // an instruction's, twice: part one jumps back, part two ends in a breakpoint
+  branch,  // the same for a branch, once
+  goes_on,
+  follows,
+  returns,  // a detour's: see detour_end
+  counts,   // a detour's that calls nobody
+};
+
+/// Where things lie in a slot.
 struct slot_layout {
+  slot_code what = slot_code::copy;
   std::uint8_t units = 1;
   std::uint8_t part_two = 0;  // offset; 0: a branch, which has no second part
   std::uint8_t body = 0;      // offset of the relocated instruction inside a part
   std::uint8_t length = 0;    // of the relocated instruction
   std::uint8_t after = 0;     // offset, inside a part, of the code that leaves the slot
   std::uint8_t original_length = 0;
-  std::uint8_t pushed = 0;  // of a call: offset at which its return address is on the stack
+  // Offset at which all is pushed. Of a branch: the return address, 0 if it is no call. Of counting code: the
+  // flags, 0 if it leaves them alone.
+  std::uint8_t pushed = 0;
+  std::uint8_t taken = 0;      // of a branch: offset of the jump to its target, 0 if there is none of its own
+  std::uint8_t uncounted = 0;  // of counting code: offset of the way out that has not counted
   std::uint8_t scratch = displaced::no_register;  // saved below the red zone while the body runs
-  std::uint8_t entry_return =
-      0;  // of a detour: offset at which its handlers have run; 0: a displaced instruction
+  std::uint8_t entry_return = 0;                  // of a detour: offset at which its handlers have run
 
   [[nodiscard]] std::size_t breakpoint() const noexcept { return std::size_t{part_two} + after; }
 };

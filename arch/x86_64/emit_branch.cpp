@@ -26,26 +26,32 @@ void push_word(code_writer& out, std::uint64_t value) noexcept {
 /// What code_writer::jump() writes where a rel32 does not reach: for a short branch over it.
 constexpr std::uint8_t longest_jump = 14;
 
-void conditional_jump(code_writer& out, const displaced& what, std::uintptr_t target) noexcept {
+/// Returns where the jump to the target stands, 0 if the branch itself leads there.
+std::uint8_t conditional_jump(code_writer& out, const displaced& what, std::uintptr_t target) noexcept {
   const auto distance = static_cast<std::int64_t>(target - (out.address() + 6));
   if (fits(distance)) {
     out.bytes({0x0f, byte(0x80U | what.condition)});
     out.word(static_cast<std::int32_t>(distance));
-  } else {
-    out.bytes({byte(0x70U | (what.condition ^ 1U)), longest_jump});
-    out.jump(target);
+    return 0;
   }
+  out.bytes({byte(0x70U | (what.condition ^ 1U)), longest_jump});
+  const auto taken = out.offset();
+  out.jump(target);
+  return taken;
 }
 
-void loop(code_writer& out, const displaced& what, std::uintptr_t target, std::uintptr_t next) noexcept {
+std::uint8_t loop(code_writer& out, const displaced& what, std::uintptr_t target,
+                  std::uintptr_t next) noexcept {
   if (what.short_address) out.bytes({0x67});
   const auto opcode =
       byte(0xe0U + (static_cast<unsigned>(what.what) - static_cast<unsigned>(operation::loop_not_zero)));
   const auto at = out.offset();
   out.bytes({opcode, 0});
   out.jump(next);
-  out.patch(at + 1U, byte(out.offset() - at - 2U));
+  const auto taken = out.offset();
+  out.patch(at + 1U, byte(taken - at - 2U));
   out.jump(target);
+  return taken;
 }
 
 /// jmp through the memory operand, whose base rsp has moved by the return address that was pushed.
@@ -100,6 +106,7 @@ result<slot_layout> emit_branch(const displaced& what, std::uintptr_t address, s
   std::fill(code.begin(), code.end(), breakpoint[0]);
   code_writer out{code, slot};
   slot_layout layout;
+  layout.what = slot_code::branch;
   layout.original_length = what.length;
   const auto target = static_cast<std::uintptr_t>(what.value);
   const bool call = what.what == operation::call_relative || what.what == operation::call_register ||
@@ -115,7 +122,7 @@ result<slot_layout> emit_branch(const displaced& what, std::uintptr_t address, s
       out.jump(target);
       break;
     case operation::jump_condition:
-      conditional_jump(out, what, target);
+      layout.taken = conditional_jump(out, what, target);
       out.jump(next);
       break;
     case operation::call_register:
@@ -126,7 +133,7 @@ result<slot_layout> emit_branch(const displaced& what, std::uintptr_t address, s
       if (const auto why = jump_memory(out, what); why != errc::ok) return why;
       break;
     default:
-      loop(out, what, target, next);
+      layout.taken = loop(out, what, target, next);
       break;
   }
   layout.length = out.offset();

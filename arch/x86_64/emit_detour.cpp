@@ -6,11 +6,11 @@
 #include "detour_frame.h"
 
 extern "C" {
-// In detour.S.
+// In detour.S and direct_call.S.
 void libprobe_detour_before();
 void libprobe_detour_after();
 void libprobe_detour_follow();
-void libprobe_detour_replace();
+void libprobe_detour_direct();
 }
 
 namespace libprobe::arch {
@@ -28,9 +28,20 @@ entry_code entry_of(std::uint8_t passed, detour_end end) noexcept {
     case detour_end::follows:
       return libprobe_detour_follow;
     case detour_end::returns:
-      return libprobe_detour_replace;
+      return libprobe_detour_direct;
     default:
       return passed == 0 ? libprobe_detour_before : libprobe_detour_after;
+  }
+}
+
+slot_code code_of(detour_end end) noexcept {
+  switch (end) {
+    case detour_end::follows:
+      return slot_code::follows;
+    case detour_end::returns:
+      return slot_code::returns;
+    default:
+      return slot_code::goes_on;
   }
 }
 
@@ -43,6 +54,7 @@ void rip_relative(code_writer& out, std::size_t target) noexcept {
 result<slot_layout> emit_detour(const void* about, std::uint8_t passed, detour_end end, std::uintptr_t slot,
                                 std::uintptr_t next, std::span<std::uint8_t> code) noexcept {
   slot_layout layout;
+  layout.what = code_of(end);
   layout.original_length = passed;
   std::fill(code.begin(), code.end(), breakpoint[0]);
   code_writer out{code, slot};
@@ -79,6 +91,7 @@ result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_en
   if (!fits(row)) return errc::out_of_code_memory;
   constexpr std::size_t column_offset = 2 * slot_unit - 8;
   slot_layout layout;
+  layout.what = slot_code::counts;
   layout.units = 2;
   std::fill(code.begin(), code.end(), breakpoint[0]);
   code_writer out{code, slot};
@@ -93,6 +106,7 @@ result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_en
     if (!at_entry) out.bytes({0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0});
   };
   save();
+  if (!at_entry) layout.pushed = out.offset();
   out.bytes({0x64, 0x48, 0x8b, 0x0c, 0x25});  // mov %fs:row, %rcx
   out.word(static_cast<std::int32_t>(row));
   out.bytes({0x48, 0x8b, 0x05});  // mov column(%rip), %rax
@@ -105,6 +119,7 @@ result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_en
   restore();
   layout.after = out.offset();
   out.jump(next);
+  layout.uncounted = out.offset();
   out.patch(branch + 1U, static_cast<std::uint8_t>(out.offset() - branch - 2U));
   restore();
   out.jump(otherwise);

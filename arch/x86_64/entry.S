@@ -1,5 +1,6 @@
 // Where the kernel enters libprobe, and how it leaves again without sigreturn.
 
+#define UC_LINK 8                   /* offsetof(ucontext_t, uc_link) */
 #define UC_GREGS 40                 /* offsetof(ucontext_t, uc_mcontext.gregs) */
 #define GREG(n) (UC_GREGS + 8 * (n))
 #define R8_ GREG(0)
@@ -29,19 +30,44 @@
 
         .text
 
-// void libprobe_trap_entry(int signo, siginfo_t* info, void* context)
+// void libprobe_trap_entry(int signo, siginfo_t* info, void* context), and for other signals.
 //
+// First of all a frame is put where other signals find it: what it shows may be libprobe's own code, which no unwinder
+// knows. Until that is done arch::frame_in_hand() finds it in rdx.
+.macro signal_entry name, handler
+        .p2align 4
+        .globl \name
+        .hidden \name
+        .hidden \handler
+        .type \name, @function
+\name:
+        .cfi_startproc
+        endbr64
+        movq    libprobe_untold@gottpoff(%rip), %rax
+        movq    %fs:(%rax), %rcx
+        movq    %rcx, UC_LINK(%rdx)
+        movq    %rdx, %fs:(%rax)
+        jmp     \handler
+        .cfi_endproc
+        .size \name, .-\name
+.endm
+        .globl libprobe_entries, libprobe_entries_end
+        .hidden libprobe_entries, libprobe_entries_end, libprobe_untold
+libprobe_entries:
+        signal_entry libprobe_trap_entry, libprobe_run_trap
+        signal_entry libprobe_fault_entry, libprobe_on_fault
+        signal_entry libprobe_signal_entry, libprobe_on_signal
+libprobe_entries_end:
+
 // sigreturn costs a system call that restores the signal mask (which SA_NODEFER with an empty sa_mask left alone),
 // the extended state and the integer state. All of that can be done here. iretq loads rip, rflags and rsp
-// together, so nothing is ever written near the program's stack and its red zone.
+// together, so nothing is ever written near the program's stack and its red zone. The labels are for arch::frame_in_hand().
         .p2align 4
-        .globl libprobe_trap_entry
-        .hidden libprobe_trap_entry
-        .type libprobe_trap_entry, @function
-libprobe_trap_entry:
+        .hidden libprobe_run_trap
+        .type libprobe_run_trap, @function
+libprobe_run_trap:
         .cfi_startproc
         .cfi_personality 0x9b, DW.ref.libprobe_trap_personality
-        endbr64
         pushq   %rbx
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset %rbx, 0
@@ -50,12 +76,20 @@ libprobe_trap_entry:
         testl   $(FLAG_NT | FLAG_AC), EFL_(%rdx)
         jnz     2f
 3:      call    libprobe_on_trap
+        .globl libprobe_resume, libprobe_resume_jump, libprobe_resume_end, libprobe_return_pop, libprobe_return_end
+        .hidden libprobe_resume, libprobe_resume_jump, libprobe_resume_end, libprobe_return_pop, libprobe_return_end
+libprobe_resume:
+        movq    libprobe_untold@gottpoff(%rip), %rcx
+        movq    UC_LINK(%rbx), %rdx
+        movq    %rdx, %fs:(%rcx)
         testl   %eax, %eax
-        jz      1f
+        jz      libprobe_return
         movq    FPREGS_(%rbx), %rcx
         movl    SW_XFEATURES(%rcx), %eax
         movl    SW_XFEATURES+4(%rcx), %edx
         xrstor64 (%rcx)
+        .cfi_remember_state
+        .cfi_def_cfa %rbx, 0            // the kernel's frame: a return address, then the context
         pushq   $USER_SS
         pushq   RSP_(%rbx)
         pushq   EFL_(%rbx)
@@ -76,11 +110,18 @@ libprobe_trap_entry:
         movq    RAX_(%rbx), %rax
         movq    RCX_(%rbx), %rcx
         movq    RBX_(%rbx), %rbx
+libprobe_resume_jump:
+        .cfi_def_cfa %rsp, 56           // six words pushed since the kernel's return address
         iretq
-1:      popq    %rbx
+libprobe_resume_end:
+        .cfi_restore_state
+libprobe_return:
+        popq    %rbx
         .cfi_adjust_cfa_offset -8
         .cfi_restore %rbx
+libprobe_return_pop:
         ret                             // to the restorer, which calls sigreturn
+libprobe_return_end:
         .cfi_adjust_cfa_offset 8
         .cfi_rel_offset %rbx, 0
 2:      pushq   $2
@@ -89,7 +130,7 @@ libprobe_trap_entry:
         .cfi_adjust_cfa_offset -8
         jmp     3b
         .cfi_endproc
-        .size libprobe_trap_entry, .-libprobe_trap_entry
+        .size libprobe_run_trap, .-libprobe_run_trap
 
 // uint64_t libprobe_call_confined(const void* handler, void* a, void* b, int c)
         .p2align 4
@@ -179,6 +220,9 @@ libprobe_guarded_stack_exit:
 libprobe_restorer:
         movq    $15, %rax               // __NR_rt_sigreturn
         syscall
+        .globl libprobe_restorer_end
+        .hidden libprobe_restorer_end
+libprobe_restorer_end:
         .size libprobe_restorer, .-libprobe_restorer
 
         .section .note.GNU-stack, "", @progbits

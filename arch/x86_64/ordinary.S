@@ -32,12 +32,14 @@
         movq    %rbx, %rdi
         call    \handler
         restore_vectors %rsp
+        movq    %rbx, %rsp
         pushq   $USER_SS
         pushq   RSP_(%rbx)
         pushq   RFLAGS_(%rbx)
         pushq   $USER_CS
         pushq   RIP_(%rbx)
         restore_integers %rbx
+        .cfi_def_cfa %rsp, FRAME + 8 + 5*8
         iretq
         .cfi_endproc
         .size \name, .-\name
@@ -85,10 +87,14 @@ libprobe_call:
         andq    $63, %rax
         subq    %rax, %rsp
         andq    $-16, %rsp              // gcc aligns less for a local function that needs no more; `entry` may
-        movq    %rsp, %rdi
         shrq    $3, %rcx
+        jz      3f
+        movq    %rsp, %rdi
         rep movsq
+3:      testq   %r14, %r14
+        jz      4f
         restore_vectors %r14
+4:
         movq    RDI_(%r13), %rdi
         movq    RSI_(%r13), %rsi
         movq    RDX_(%r13), %rdx

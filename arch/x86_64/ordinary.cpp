@@ -13,6 +13,7 @@ extern std::uint64_t libprobe_saved_returns[];
 extern std::uint64_t libprobe_call_targets[];
 extern std::uint32_t libprobe_return_vectors[];
 extern const char libprobe_detour_code[], libprobe_detour_code_end[];
+extern const char libprobe_direct_code[], libprobe_direct_code_end[];
 void libprobe_ordinary_entry();
 void libprobe_replacement_entry();
 void libprobe_call(const void* entry, const libprobe::registers* regs, const void* vectors,
@@ -23,10 +24,12 @@ struct live_result {
 };
 live_result libprobe_call_live(const void* entry, const libprobe::registers* regs, std::size_t stack_words);
 void libprobe_keep_result(libprobe::registers* regs, unsigned result);
+void libprobe_reload_vectors(const libprobe::registers* regs, int halves);
 
 // Read by the entry code. A mask of 0: the CPU has no XSAVE, and FXSAVE does.
 [[gnu::visibility("hidden")]] std::uint32_t libprobe_vector_mask = 0;
 [[gnu::visibility("hidden")]] std::uint64_t libprobe_vector_size = 512;
+libprobe::arch::direct_words libprobe_direct_words{};
 // How wide vector registers are: 0 xmm, 1 ymm, 2 zmm. Read by detour.S.
 [[gnu::visibility("hidden")]] std::uint32_t libprobe_vector_width = 0;
 }
@@ -131,6 +134,10 @@ void call_function(const void* entry, const registers& regs, const void* vectors
   libprobe_call(entry, &regs, vectors, readable(area, stack_bytes & ~std::size_t{7}), &call);
 }
 
+void reload_vectors(const registers& regs, vector_use saved) noexcept {
+  if (regs.xmm_ != nullptr) libprobe_reload_vectors(&regs, saved.most() == vector_use::low_halves ? 1 : 0);
+}
+
 void return_early(outcall& call) noexcept { libprobe_return_early(call.frame); }
 
 void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes,
@@ -182,8 +189,11 @@ void call_live(const void* entry, registers& regs, std::size_t stack_bytes, resu
 }
 
 bool in_detour_code(std::uintptr_t ip) noexcept {
-  const auto begin = reinterpret_cast<std::uintptr_t>(libprobe_detour_code);
-  return ip - begin < reinterpret_cast<std::uintptr_t>(libprobe_detour_code_end) - begin;
+  const auto between = [ip](const char* first, const char* last) {
+    return ip - reinterpret_cast<std::uintptr_t>(first) < static_cast<std::uintptr_t>(last - first);
+  };
+  return between(libprobe_detour_code, libprobe_detour_code_end) ||
+         between(libprobe_direct_code, libprobe_direct_code_end);
 }
 
 void prepare_ordinary(std::uint64_t components) noexcept {

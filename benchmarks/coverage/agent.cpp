@@ -65,6 +65,7 @@ struct planner {
 void cover_singly(const std::vector<library_text::function>& functions, const std::string& name) {
   tally sum;
   planner p;
+  p.jumps.hops().expect(1);
   for (const auto& f : functions) {
     const auto code = f.code();
     for (std::size_t at = 0; at < code.size();) {
@@ -83,6 +84,7 @@ void cover_entries(const std::vector<library_text::function>& functions, const s
   tally sum;
   planner p;
   std::vector<std::unique_ptr<site::site>> sites;
+  p.jumps.hops().expect(functions.size());
   for (std::size_t i = 0; i < functions.size(); ++i) {
     std::uint32_t taken = 0;
     for (auto n = i + 1;

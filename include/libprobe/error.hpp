@@ -31,8 +31,8 @@ enum class errc {
   text_changed,              ///< EBUSY: the bytes there are not those that were decoded; someone else patches
   signal_refused,            ///< EOPNOTSUPP: the kernel refuses our signal handlers
   unsupported_environment,   ///< EOPNOTSUPP: valgrind; or nobody can tell what is mapped at the address
-  trap_blocked,              ///< EBUSY: a thread has SIGTRAP blocked, and the kernel does not let us change that
-  would_deadlock,            ///< EDEADLK: the call would wait for the handler that it was made from
+  trap_blocked,    ///< EBUSY: a thread has SIGTRAP blocked, and the kernel does not let us change that
+  would_deadlock,  ///< EDEADLK: the call would wait for the handler that it was made from
 };
 
 /// The category of all libprobe errors. Lives as long as the process.

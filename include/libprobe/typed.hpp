@@ -30,6 +30,20 @@ namespace libprobe {
 
 namespace detail {
 
+/// True if all arguments come in registers, for certain: scalars, and few enough. (System V ABI, 3.2.3; one
+/// of the six is left for where a result in memory goes.)
+template <class... A>
+constexpr bool arguments_in_registers() noexcept {
+  constexpr auto integers =
+      (std::size_t{0} + ... +
+       (std::is_reference_v<A> || std::is_pointer_v<A> || std::is_integral_v<A> || std::is_enum_v<A>));
+  constexpr auto floats =
+      (std::size_t{0} + ... +
+       (std::is_same_v<std::remove_cv_t<A>, float> || std::is_same_v<std::remove_cv_t<A>, double>));
+  constexpr bool narrow = (true && ... && (std::is_reference_v<A> || sizeof(A) <= sizeof(void*)));
+  return narrow && integers <= 5 && floats <= 8 && integers + floats == sizeof...(A);
+}
+
 /// A function's types. A member function's object comes first, as a pointer.
 template <class F>
 struct signature;
@@ -41,7 +55,9 @@ struct signature<R(A...)> {
   // An upper bound of the argument area: as if every argument were on the stack, each aligned to at most 64
   // bytes.
   static constexpr std::size_t stack_bytes =
-      (std::size_t{0} + ... + ((sizeof(A) + 7) / 8 * 8 + (alignof(A) > 8 ? alignof(A) : 0)));
+      arguments_in_registers<A...>()
+          ? 0
+          : (std::size_t{0} + ... + ((sizeof(A) + 7) / 8 * 8 + (alignof(A) > 8 ? alignof(A) : 0)));
 };
 template <class R, class... A>
 struct signature<R(A...) noexcept> : signature<R(A...)> {};

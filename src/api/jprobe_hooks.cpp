@@ -13,10 +13,10 @@ jprobe_attachment& own(site::attachment& a) noexcept { return static_cast<jprobe
 }  // namespace
 
 site::step jprobe_before(site::attachment& a, site::hit& hit) {
-  if (hit.vectors == nullptr)
-    return site::step::missed;  // registered while this hit was on its way in a signal handler
+  if (!hit.ordinary) return site::step::missed;  // registered while this hit was on its way
   site::outcall_run run{&a, {}, site::self.jprobe};
   site::self.jprobe = &run;
+  if (hit.vectors == nullptr && !hit.first) arch::reload_vectors(hit.regs, hit.saved);
   arch::call_function(own(a).entry, hit.regs, hit.vectors, own(a).stack_bytes, run.call);
   site::self.jprobe = run.outer;
   return site::step::go_on;
@@ -24,18 +24,20 @@ site::step jprobe_before(site::attachment& a, site::hit& hit) {
 
 site::step replacement_before(site::attachment& a, site::hit& hit) {
   if (hit.replacement != nullptr) return site::step::missed;  // one function runs, the first
-  a.running.fetch_add(1, std::memory_order_relaxed);          // inside the section that keeps `a`
+  a.begun.add(1);                                             // inside the section that keeps `a`
   hit.replacement = &a;
   site::self.chosen = &a;
   return site::step::go_on;
 }
 
 void replacement_run(site::attachment& a, registers& regs, void* vectors) {
-  arch::call_in_place(own(a).entry, regs, vectors, own(a).stack_bytes, own(a).result);
+  const auto& r = static_cast<const replacement_attachment&>(a);
+  arch::call_in_place(r.entry, regs, vectors, r.stack_bytes, r.result);
 }
 
 void replacement_run_live(site::attachment& a, registers& regs) {
-  arch::call_live(own(a).entry, regs, own(a).stack_bytes, own(a).result);
+  const auto& r = static_cast<const replacement_attachment&>(a);
+  arch::call_live(r.entry, regs, r.stack_bytes, r.result);
 }
 
 }  // namespace api

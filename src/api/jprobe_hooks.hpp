@@ -4,6 +4,7 @@
 #include <libprobe/jprobe.hpp>
 #include <libprobe/replacement.hpp>
 
+#include "site/direct_call.hpp"
 #include "site/site.hpp"
 
 namespace libprobe::api {
@@ -12,7 +13,13 @@ namespace libprobe::api {
 struct jprobe_attachment : site::attachment {
   void* entry = nullptr;
   std::size_t stack_bytes = 0;
-  result_registers result = result_registers::all;  // of a replacement
+};
+struct replacement_attachment : jprobe_attachment {
+  result_registers result = result_registers::all;
+  std::atomic<std::uint64_t> begun_by_others{0}, ended_by_others{0};  // by threads that have no row
+  std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column_of_begun{nullptr, nullptr},
+      column_of_ended{nullptr, nullptr};
+  site::direct_call call;
 };
 
 site::step jprobe_before(site::attachment& a, site::hit& hit);

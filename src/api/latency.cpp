@@ -55,8 +55,7 @@ void give_table(std::uint64_t* table) noexcept {
 bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::latency_attachment&>(base);
   a.part(a);
-  if (a.active.load(std::memory_order_acquire) != 0)
-    return false;  // calls that have not returned; see give()
+  if (a.in_use.any()) return false;  // calls that have not returned; see give()
   give_table(a.table);
   delete &a;
   return true;

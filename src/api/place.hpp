@@ -1,6 +1,8 @@
 // What the kinds have in common: from user objects to placed attachments, and back.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <libprobe/probe.hpp>
 #include <memory>
 #include <span>
@@ -126,13 +128,25 @@ inline void detach(detail::probe_state& state) noexcept {
   control::registry::instance().detach(one);
 }
 
+/// Some at a time, since each call takes a lock.
+template <class Probe>
+void detach_all(std::span<Probe* const> probes) noexcept {
+  std::array<std::atomic<void*>*, 64> handles;
+  while (!probes.empty()) {
+    const auto some = probes.first(std::min(probes.size(), handles.size()));
+    std::transform(some.begin(), some.end(), handles.begin(), [](Probe* p) { return &p->state_.attachment; });
+    control::registry::instance().detach(std::span{handles}.first(some.size()));
+    probes = probes.subspan(some.size());
+  }
+}
+
 /// One grace period for all that is queued, and the end of the calls that are inside of these.
 errc commit_these(std::span<std::atomic<void*>* const> handles) noexcept;
 
 /// unregister_KINDs().
 template <class Probe>
 void unregister_all(std::span<Probe* const> probes) noexcept {
-  for (auto* p : probes) detach(p->state_);
+  detach_all(probes);
   if (probes.size() == 1) {
     std::atomic<void*>* const one[] = {&probes.front()->state_.attachment};
     refuse(commit_these(one));

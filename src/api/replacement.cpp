@@ -11,18 +11,41 @@ namespace libprobe {
 namespace {
 
 bool release(site::attachment& base) noexcept {
-  auto& a = static_cast<api::jprobe_attachment&>(base);
-  if (a.running.load(std::memory_order_acquire) > 0) return false;  // pairs with libprobe_on_replacement()
+  auto& a = static_cast<api::replacement_attachment&>(base);
+  if (a.is_running()) return false;
   a.part(a);
   delete &a;
   return true;
+}
+
+/// What a column holds from earlier use does not count.
+void begin_count(site::counter& counter, std::atomic<std::uint64_t>& by_others,
+                 control::counter_column& column) {
+  column = control::take_column();
+  counter.begin(by_others, nullptr);
+  if (column != nullptr) counter.move_to(column.get());
+}
+
+/// By its own detour: see direct_call.S.
+void allow_direct_call(api::replacement_attachment& a, bool keeps) {
+  const bool counted = a.column != nullptr && a.column_of_begun != nullptr && a.column_of_ended != nullptr;
+  if (!counted || a.stack_bytes != 0 || a.vectors.most() > arch::vector_use::every_file) return;
+  a.call.entry = a.entry;
+  a.call.hits = a.column.get();
+  a.call.begun = a.column_of_begun.get();
+  a.call.ended = a.column_of_ended.get();
+  a.call.what = &a;
+  a.call.result = static_cast<std::uint32_t>(a.result);
+  a.call.keeps = keeps ? 1 : 0;
+  a.call.level = a.vectors.most();
+  a.direct = &a.call;
 }
 
 }  // namespace
 
 result<api::wish> api::wish_for(replacement& r) {
   if (r.entry == nullptr) return errc::no_handler;
-  auto* a = new api::jprobe_attachment;
+  auto* a = new api::replacement_attachment;
   auto wish = api::wish_of(r, a);
   api::fill(*a, r, 'j', release);
   a->entry = r.entry;
@@ -34,6 +57,9 @@ result<api::wish> api::wish_for(replacement& r) {
   // Exception flags belong to the thread, as in any call.
   if (!any(r.flags & probe_flags::standard_abi))
     a->vectors = api::vectors_of(r.flags, r.entry).vectors_only();
+  begin_count(a->begun, a->begun_by_others, a->column_of_begun);
+  begin_count(a->ended, a->ended_by_others, a->column_of_ended);
+  allow_direct_call(*a, !any(r.flags & probe_flags::standard_abi));
   wish.need.purpose = site::purpose::replace;
   wish.need.code = true;
   wish.need.entry = true;

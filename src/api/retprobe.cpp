@@ -16,10 +16,10 @@ void api::retprobe_attachment::reserve(std::size_t maxactive, std::size_t data_s
   };
   constexpr std::size_t alignment = alignof(std::max_align_t);
   stride = (sizeof(retprobe_instance) + data_size + alignment - 1) / alignment * alignment;
-  links = zeroed(maxactive, sizeof(std::atomic<std::uint32_t>));
+  claimed = zeroed(site::claims::bytes_for(maxactive), 1);
   instances = zeroed(maxactive, stride);
   memory = static_cast<std::byte*>(instances.get());
-  free.adopt(static_cast<std::atomic<std::uint32_t>*>(links.get()), static_cast<std::uint32_t>(maxactive));
+  in_use.adopt(claimed.get(), static_cast<std::uint32_t>(maxactive));
 }
 
 namespace {
@@ -28,7 +28,7 @@ bool release(site::attachment& base) noexcept {
   auto& a = static_cast<api::retprobe_attachment&>(base);
   a.part(a);
   // Calls that have not returned still hold instances: pairs with the release in instance_pool::give().
-  if (a.active.load(std::memory_order_acquire) != 0) return false;
+  if (a.in_use.any()) return false;
   delete &a;
   return true;
 }

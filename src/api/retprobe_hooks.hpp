@@ -25,7 +25,7 @@ struct retprobe_attachment : site::instance_pool {
   using block = std::unique_ptr<void, deallocate>;
 
   block instances;
-  block links;
+  block claimed;
 };
 
 site::step retprobe_before(site::attachment& a, site::hit& hit);

@@ -90,6 +90,21 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
   return fresh;
 }
 
+constexpr std::uintptr_t nearest = arch::longest_window;
+
+/// Bit n: a site lies n bytes behind the address.
+std::uint32_t taken_behind(std::uintptr_t address) noexcept {
+  std::uint32_t taken = 0;
+  for (std::uintptr_t i = 1; i < nearest; ++i) {
+    if (site::sites.find(address + i) != nullptr) taken |= 1U << i;
+  }
+  return taken;
+}
+
+bool covers(const site::site& at, std::uintptr_t address) noexcept {
+  return at.jump != nullptr && address > at.address && address < at.address + at.jump->shape.window;
+}
+
 }  // namespace
 
 errc registry::plan(std::span<request> requests, placement& placed, std::string& detail) {
@@ -100,6 +115,8 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       })) {
     return errc::already_registered;
   }
+  functions_.look_again();
+  jumps_.hops().expect(requests.size());
   for (std::size_t i = 0; i < requests.size();) {
     request whole = requests[i];
     auto last = i;
@@ -137,16 +154,17 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       (*made)->stand_in = known != nullptr ? known->stand_in : whole.stand_in;
       (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
       (*made)->module = modules_->find(whole.address);
-      placed.fresh.push_back(std::move(*made));
       if (whole.after) whole.purpose = site::purpose::any;
       const bool at_entry =
           whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
-      placed.wanted.push_back(
-          {{whole.purpose, whole.after, at_entry}, whole.no_jump || whole.step || !jumps_are_wanted()});
+      const wants of{{whole.purpose, whole.after, at_entry},
+                     whole.no_jump || whole.step || !jumps_are_wanted()};
+      if (!placed.trial) plan_jump(**made, of, requests.subspan(last), placed);
+      placed.fresh.push_back(std::move(*made));
     }
     i = last;
   }
-  plan_jumps(placed);
+  add_old_jumps(placed);
   // Nothing after this may run out of memory.
   const auto room = attached_ + waiting_.size() + requests.size();
   yielding_.reserve(yielding_.size() + placed.yielding.size());
@@ -159,25 +177,6 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   return errc::ok;
 }
 
-namespace {
-
-constexpr std::uintptr_t nearest = arch::longest_window;
-
-/// Bit n: a site lies n bytes behind the address.
-std::uint32_t taken_behind(std::uintptr_t address) noexcept {
-  std::uint32_t taken = 0;
-  for (std::uintptr_t i = 1; i < nearest; ++i) {
-    if (site::sites.find(address + i) != nullptr) taken |= 1U << i;
-  }
-  return taken;
-}
-
-bool covers(const site::site& at, std::uintptr_t address) noexcept {
-  return at.jump != nullptr && address > at.address && address < at.address + at.jump->shape.window;
-}
-
-}  // namespace
-
 /// The displaced instruction and on: behind a jump the copies of all that it covers.
 void registry::set_body(site::site& at) noexcept {
   const bool by_copies = at.jump != nullptr && !at.yields;
@@ -187,21 +186,24 @@ void registry::set_body(site::site& at) noexcept {
                 std::memory_order_release);
 }
 
-void registry::plan_jumps(placement& placed) {
-  for (std::size_t i = 0; i < placed.fresh.size(); ++i) {
-    auto& at = *placed.fresh[i];
-    for (std::uintptr_t back = 1; back < nearest; ++back) {
-      site::site* before = site::sites.find(at.address - back);
-      if (before != nullptr && !before->yields && covers(*before, at.address))
-        placed.yielding.push_back(before);
-    }
-    if (placed.wanted[i].no_jump) continue;
-    auto taken = taken_behind(at.address);
-    for (auto n = i + 1; n < placed.fresh.size() && placed.fresh[n]->address < at.address + nearest; ++n)
-      taken |= 1U << (placed.fresh[n]->address - at.address);
-    jumps_.plan(at, taken, placed.wanted[i]);
+void registry::plan_jump(site::site& at, const wants& of, std::span<const request> behind,
+                         placement& placed) {
+  for (std::uintptr_t back = 1; back < nearest; ++back) {
+    site::site* before = site::sites.find(at.address - back);
+    if (before != nullptr && !before->yields && covers(*before, at.address))
+      placed.yielding.push_back(before);
   }
-  // Those that are planned anew, too: their jumps may change.
+  if (of.no_jump) return;
+  auto taken = taken_behind(at.address);
+  for (const auto& r : behind) {
+    if (r.address >= at.address + nearest) break;
+    taken |= 1U << (r.address - at.address);
+  }
+  jumps_.plan(at, taken, of);
+}
+
+/// Those that are planned anew, too: their jumps may change.
+void registry::add_old_jumps(placement& placed) {
   for (const auto& made : placed.fresh) {
     site::site* old = site::sites.find(made->address);
     if (old != nullptr && old->jump != nullptr) placed.yielding.push_back(old);
@@ -324,9 +326,9 @@ bool unblock_trap() {
 /// Before the first probe, and only when that can be placed: so a refused one leaves no guards behind.
 errc registry::put_guards(std::span<request> requests, std::string& detail) {
   placement trial;
+  trial.trial = true;
   auto why = plan(requests, trial, detail);
   slots_.drop();
-  jumps_.hops().drop();
   if (why != errc::ok) return why;
   if (!unblock_trap()) return errc::trap_blocked;
   if (!guards_stand_) {

@@ -11,6 +11,7 @@
 #include "epoch/epoch.hpp"
 #include "os/process.hpp"
 #include "site/actions.hpp"
+#include "site/direct_call.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::control {
@@ -50,6 +51,7 @@ void give_back_all() noexcept {
 errc prepare() noexcept {
   epoch::prepare();
   arch::prepare_ordinary(arch::enabled_state_components());
+  site::prepare_direct_calls();
   site::errno_offset = reinterpret_cast<std::uintptr_t>(&errno) - arch::thread_base();
   if (take_over_all()) return errc::ok;
   give_back_all();

@@ -70,7 +70,7 @@ void registry::forget_other_threads() noexcept {
   for (auto* call = site::self.abandoned; call != nullptr; call = call->outer) call->owner = me;
   if (site::self.spare_call != 0) site::calls[site::self.spare_call].owner = me;
   // Replacements run in this thread only.
-  const auto stop = [](site::attachment& a) { a.running = 0; };
+  const auto stop = [](site::attachment& a) { a.end_all_calls(); };
   const auto forget_owners = [&](const site::site& at) {
     for (auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
       stop(*a);
@@ -98,8 +98,8 @@ void registry::forget_other_threads() noexcept {
     }
   }
   for (auto* a : queue_) a->part(*a);
-  for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) ++run->what->running;
-  if (site::self.chosen != nullptr) ++site::self.chosen->running;
+  for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) run->what->begun.add(1);
+  if (site::self.chosen != nullptr) site::self.chosen->begun.add(1);
 }
 
 }  // namespace libprobe::control

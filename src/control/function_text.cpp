@@ -19,8 +19,26 @@ constexpr std::size_t page_size = 4096;
 
 }  // namespace
 
+bool function_text::read(std::uintptr_t from, std::span<std::uint8_t> to) {
+  const auto is_near = [&] {
+    return from >= near_start_ && from - near_start_ <= near_.size() &&
+           to.size() <= near_.size() - (from - near_start_);
+  };
+  if (!is_near()) {
+    constexpr std::size_t much = 4 * page_size;
+    near_start_ = from - from % page_size;
+    near_.resize(much);
+    if (to.size() > much - page_size || !os::read_memory(near_start_, near_)) {
+      near_.clear();
+      return os::read_memory(from, to);
+    }
+  }
+  std::copy_n(near_.begin() + static_cast<std::ptrdiff_t>(from - near_start_), to.size(), to.begin());
+  return true;
+}
+
 bool function_text::read_original(std::uintptr_t from, std::span<std::uint8_t> to) {
-  if (!os::read_memory(from, to)) return false;
+  if (!read(from, to)) return false;
   if (site::sites.size() == 0) return true;
   for (std::size_t i = 0; i < to.size(); ++i) {
     const bool may_be_ours = to[i] == arch::breakpoint[0] || arch::may_begin_jump(to[i]);
@@ -137,23 +155,28 @@ result<arch::instruction> function_text::instruction_at(std::uintptr_t address, 
   return here;
 }
 
-/// Fields that would be a relative branch's distance, if an instruction ended there: some are none.
-std::uint32_t function_text::landings_behind(const function& in, std::size_t offset, std::size_t length) {
-  std::uint32_t found = 0;
-  const auto size = static_cast<std::ptrdiff_t>(in.bytes.size());
-  const auto first = static_cast<std::ptrdiff_t>(offset);
-  const auto note = [&](std::ptrdiff_t target) {
-    if (target > first && target < first + static_cast<std::ptrdiff_t>(length))
-      found |= 1U << static_cast<unsigned>(target - first);
-  };
-  for (std::ptrdiff_t end = 5; end <= size; ++end) {
+/// Fields that would be a near branch's distance, if an instruction ended there: some are none.
+void function_text::find_landings(function& in) {
+  const auto size = in.bytes.size() + in.behind_size;
+  in.landings.resize(size + 1);  // all that leads elsewhere is noted there
+  for (std::size_t end = 5; end <= in.bytes.size(); ++end) {
     std::int32_t distance = 0;
-    std::memcpy(&distance, &in.bytes[static_cast<std::size_t>(end - 4)], sizeof distance);
-    note(end + distance);
+    std::memcpy(&distance, &in.bytes[end - 4], sizeof distance);
+    in.landings[std::min(size, end + static_cast<std::size_t>(distance))] = 1;
   }
-  for (auto end = std::max<std::ptrdiff_t>(2, first - 127); end <= std::min(size, first + 160); ++end) {
-    if (arch::may_be_short_branch(in.bytes[static_cast<std::size_t>(end - 2)]))
-      note(end + static_cast<std::int8_t>(in.bytes[static_cast<std::size_t>(end - 1)]));
+}
+
+/// Bit n: a branch may lead n bytes behind the offset.
+std::uint32_t function_text::landings_behind(function& in, std::size_t offset, std::size_t length) {
+  if (in.landings.empty()) find_landings(in);
+  std::uint32_t found = 0;
+  for (std::size_t i = 1; i < length && offset + i + 1 < in.landings.size(); ++i)
+    found |= std::uint32_t{in.landings[offset + i]} << i;
+  const auto last = std::min(in.bytes.size(), offset + length + 128);
+  for (auto end = std::max<std::size_t>(2, offset > 127 ? offset - 127 : 0); end <= last; ++end) {
+    const auto behind = end + static_cast<std::size_t>(static_cast<std::int8_t>(in.bytes[end - 1])) - offset;
+    // Few are: one question for both is predicted better than two.
+    if (arch::may_be_short_branch(in.bytes[end - 2]) & (behind - 1 < length - 1)) found |= 1U << behind;
   }
   return found;
 }
@@ -162,7 +185,7 @@ bool function_text::ground_at(std::uintptr_t address, ground& to) {
   std::string ignored;
   const auto found = load(address, ignored);
   if (!found) return false;
-  const function& in = **found;
+  function& in = **found;
   const auto offset = address - in.start;
   // Behind the function its padding may follow, which nobody runs.
   std::array<std::uint8_t, arch::most_members * arch::max_instruction_length> bytes;

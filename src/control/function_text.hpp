@@ -38,6 +38,8 @@ class function_text {
   /// than those asked for.
   bool is_entry(std::uintptr_t address);
 
+  /// A registration begins: text may have changed since the last one.
+  void look_again() noexcept { near_.clear(); }
   /// Somebody else changed text: nothing remembered can be trusted.
   void forget() noexcept { functions_.clear(); }
 
@@ -48,19 +50,24 @@ class function_text {
     std::array<std::uint8_t, 2 * arch::max_instruction_length> behind;  // what follows the function
     std::size_t behind_size = 0;
     std::vector<bool> boundaries;
-    std::size_t decoded = 0;  // boundaries are known below this offset
-    bool stuck = false;       // no instruction there
+    std::vector<std::uint8_t> landings;  // 1 where a near branch may lead; empty: not looked for yet
+    std::size_t decoded = 0;             // boundaries are known below this offset
+    bool stuck = false;                  // no instruction there
     std::optional<bool> keeps_x87;
     std::uint64_t last_used = 0;
   };
 
   result<function*> load(std::uintptr_t address, std::string& detail);
-  static result<arch::instruction> lone_instruction_at(std::uintptr_t address, std::string& detail);
+  result<arch::instruction> lone_instruction_at(std::uintptr_t address, std::string& detail);
   static void decode_up_to(function& in, std::size_t offset);
-  static std::uint32_t landings_behind(const function& in, std::size_t offset, std::size_t length);
-  static bool read_original(std::uintptr_t from, std::span<std::uint8_t> to);
+  static void find_landings(function& in);
+  static std::uint32_t landings_behind(function& in, std::size_t offset, std::size_t length);
+  bool read(std::uintptr_t from, std::span<std::uint8_t> to);
+  bool read_original(std::uintptr_t from, std::span<std::uint8_t> to);
 
   std::vector<function> functions_;
+  std::vector<std::uint8_t> near_;  // text around the last place that was read: the next is not far
+  std::uintptr_t near_start_ = 0;
   std::uint64_t clock_ = 0;
   std::uint64_t generation_ = 0;
 };

@@ -11,13 +11,6 @@ namespace libprobe::control {
 
 namespace {
 
-template <class T>
-T& get_or_make(std::unordered_map<std::uintptr_t, std::unique_ptr<T>>& in, std::uintptr_t address) {
-  auto& found = in[address];
-  if (found == nullptr) found = std::make_unique<T>();
-  return *found;
-}
-
 /// The same in every thread, for variables of libraries that were there at its start.
 template <class T>
 std::intptr_t from_thread_base(const T* variable) noexcept {
@@ -38,6 +31,15 @@ struct jump_planner::chain {
   site::purpose purpose = site::purpose::any;
   std::uintptr_t body = 0;
 };
+
+site::detour& jump_planner::detour_of(std::uintptr_t address) {
+  if (auto* known = detour_at_.find(address)) return *known;
+  detour_at_.reserve(1);
+  site::table<site::detour>::drop(detour_at_.take_retired());  // nobody but control reads it
+  auto& made = detours_.emplace_back();
+  detour_at_.insert(address, &made);
+  return made;
+}
 
 /// A function's entry, where the detour does not go on in the copy by itself.
 bool jump_planner::link_entry(site::purpose purpose, chain& made) {
@@ -68,7 +70,7 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
     addresses[i] = address;
     address += plan->length;
   }
-  made.about = &get_or_make(detours_, at.address);
+  made.about = &detour_of(at.address);
   made.about->address = at.address;
   auto next = address;
   for (std::size_t i = shape.members; i-- > 0;) {
@@ -116,14 +118,14 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
 void jump_planner::add_landings(std::uintptr_t address, const arch::jump_shape& shape) {
   for (std::size_t i = 1; i < shape.window; ++i) {
     if ((shape.boundaries >> i & 1U) == 0) continue;
-    auto& landing = get_or_make(landings_, address + i);
+    if (site::landings.find(address + i) != nullptr) continue;
     site::landings.reserve(1);
-    site::landings.insert(address + i, &landing);
+    site::landings.insert(address + i, &landings_.emplace_back());
   }
 }
 
 bool jump_planner::try_shape(site::site& at, const function_text::ground& ground,
-                             const arch::jump_shape& shape, const wants& of, bool may_grow) {
+                             const arch::jump_shape& shape, const wants& of, bool in_new_page) {
   chain made;
   // Where the displaced instruction leaves room for the whole jump, that leads to the detour itself if it
   // can.
@@ -134,7 +136,8 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
   };
   std::uintptr_t target = made.detour;
   if (target == 0 || !reaches(target)) {
-    const auto hop = hops_.place(shape, at.address, may_grow);
+    const auto hop =
+        in_new_page ? hops_.place_in_new_page(shape, at.address) : hops_.place(shape, at.address);
     // Code for a jump that cannot be would be made anew each time.
     if (!hop && !hops_.may_know(shape, at.address)) return false;
     if (made.detour == 0 && !link(at, ground, shape, of, made)) {
@@ -182,9 +185,9 @@ void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
       taken != 0 ? "other probes are too near" : "the instruction's surroundings leave no room for a jump";
   if (count == 0) return;
   // First whatever needs no further page: shapes differ more in memory than in speed.
-  for (const bool may_grow : {false, true}) {
+  for (const bool in_new_page : {false, true}) {
     for (std::size_t i = 0; i < count; ++i) {
-      if (!try_shape(at, here, shapes[i], of, may_grow)) continue;
+      if (!try_shape(at, here, shapes[i], of, in_new_page)) continue;
       at.why_trap = nullptr;
       return;
     }

@@ -2,8 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <unordered_map>
+#include <deque>
 
 #include "control/function_text.hpp"
 #include "control/hop_store.hpp"
@@ -36,9 +35,10 @@ class jump_planner {
  private:
   struct chain;
   bool try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
-                 const wants& of, bool may_grow);
+                 const wants& of, bool in_new_page);
   bool link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
             const wants& of, chain& made);
+  site::detour& detour_of(std::uintptr_t address);
   bool link_entry(site::purpose purpose, chain& made);
   void add_landings(std::uintptr_t address, const arch::jump_shape& shape);
 
@@ -46,8 +46,9 @@ class jump_planner {
   slot_store& slots_;
   hop_store hops_;
   // For good, since code refers to them.
-  std::unordered_map<std::uintptr_t, std::unique_ptr<site::detour>> detours_;
-  std::unordered_map<std::uintptr_t, std::unique_ptr<site::landing>> landings_;
+  std::deque<site::detour> detours_;
+  site::table<site::detour> detour_at_;
+  std::deque<site::landing> landings_;
 };
 
 }  // namespace libprobe::control

@@ -46,6 +46,10 @@ void registry::set_only(site::site& at) noexcept {
   auto* const first = at.first.load(std::memory_order_relaxed);
   const bool alone = first != nullptr && first == at.last && first->pre_handler != nullptr;
   at.only.store(alone ? first : nullptr, std::memory_order_release);
+  if (at.through == nullptr) return;
+  const bool direct = at.detour_for == site::purpose::replace && epoch::barriers_are_asymmetric() &&
+                      first != nullptr && first == at.last && !first->resting.load(std::memory_order_relaxed);
+  at.through->direct.store(direct ? first->direct : nullptr, std::memory_order_release);
 }
 
 registry& registry::instance() noexcept {
@@ -58,6 +62,7 @@ registry& registry::instance() noexcept {
 void registry::queue(site::attachment& a) noexcept {
   a.removed = true;
   a.resting.store(true, std::memory_order_relaxed);
+  set_only(*a.where);
   queue_.push_back(&a);  // room was reserved at registration
 }
 
@@ -78,10 +83,12 @@ void registry::detach(handles which) noexcept {
 
 errc registry::take_out_queued() noexcept {
   // A gone site and the one that has taken its place have one address.
-  std::sort(queue_.begin(), queue_.end(), [](const site::attachment* a, const site::attachment* b) {
+  const auto by_place = [](const site::attachment* a, const site::attachment* b) {
     const auto *one = a->where.load(), *other = b->where.load();
     return one->address != other->address ? one->address < other->address : std::less<>{}(one, other);
-  });
+  };
+  if (!std::is_sorted(queue_.begin(), queue_.end(), by_place))  // as lists of functions mostly are
+    std::sort(queue_.begin(), queue_.end(), by_place);
   touched_.clear();
   for (const auto* a : queue_) {
     if (touched_.empty() || touched_.back() != a->where) touched_.push_back(a->where);
@@ -95,12 +102,10 @@ errc registry::take_out_queued() noexcept {
     set_only(*at);
   }
 
-  const auto idle = std::partition(touched_.begin(), touched_.end(),
-                                   [](const site::site* at) { return at->now == site::text::original; });
+  const auto idle = std::stable_partition(
+      touched_.begin(), touched_.end(), [](const site::site* at) { return at->now == site::text::original; });
   const auto still_wanted =
       std::stable_partition(idle, touched_.end(), [](const site::site* at) { return wants_breakpoint(*at); });
-  std::sort(still_wanted, touched_.end(),
-            [](const site::site* a, const site::site* b) { return a->address < b->address; });
   const auto answer = restore({still_wanted, touched_.end()}, site::text::original);
 
   for (auto* at : touched_) {
@@ -151,7 +156,7 @@ bool registry::free_in_use(const handles* only) noexcept {
   std::erase_if(in_use_, [](site::attachment* a) { return a->release(*a); });
   attached_ -= before - in_use_.size();
   return std::none_of(in_use_.begin(), in_use_.end(), [only](const site::attachment* a) {
-    return a->running.load(std::memory_order_relaxed) > 0 &&
+    return a->is_running() &&
            (only == nullptr || std::find(only->begin(), only->end(), a->handle) != only->end());
   });
 }
@@ -244,6 +249,7 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
   }
   if (answer == errc::ok) {
     a->resting.store(disabled, std::memory_order_release);
+    set_only(*at);
   } else {
     a->disabled = !disabled;  // refused: all stays as it was
   }
@@ -251,6 +257,7 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
 }
 
 bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
+  if (handle.load(std::memory_order_acquire) == nullptr) return false;
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};

@@ -146,17 +146,18 @@ class registry : private window_observer {
   /// A registration's sites: new ones (or known ones planned anew), and those whose jump is in the way.
   struct placement {
     std::vector<std::unique_ptr<site::site>> fresh;
-    struct wants : jump_planner::wants {
-      bool no_jump = false;
-    };
-    std::vector<wants> wanted;  // of each fresh one
     std::vector<site::site*> yielding;
+    bool trial = false;  // only to see whether all can be placed, which no jump decides
+  };
+  struct wants : jump_planner::wants {
+    bool no_jump = false;
   };
   errc plan(std::span<request> requests, placement& placed, std::string& detail);
+  void plan_jump(site::site& at, const wants& of, std::span<const request> behind, placement& placed);
+  static void add_old_jumps(placement& placed);
   errc put_guards(std::span<request> requests, std::string& detail);
   void watch_loader();
   errc place(std::span<request> requests, std::string& detail);
-  void plan_jumps(placement& placed);
   static void set_body(site::site& at) noexcept;
   static void set_only(site::site& at) noexcept;
   errc make_way(placement& placed, std::string& detail);

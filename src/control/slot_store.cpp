@@ -14,6 +14,10 @@ namespace {
 constexpr std::uintptr_t operand_reach = std::uintptr_t{1} << 30;
 constexpr std::uintptr_t anywhere = 0;
 
+bool is_within(std::uintptr_t reach, std::uintptr_t a, std::uintptr_t b) noexcept {
+  return reach == anywhere || (a > b ? a - b : b - a) < reach;
+}
+
 }  // namespace
 
 bool slot_store::still_fits(const site::slot& known, const emitter& emit) {
@@ -28,7 +32,13 @@ bool slot_store::add_chunk(std::uintptr_t near, std::uintptr_t reach) {
   site::chunks.reserve(1);
   chunks_.reserve(chunks_.size() + 1);
   auto fresh = std::make_unique<site::chunk>();
-  const auto base = os::map_code(near, reach, site::chunk_size);
+  // Below the last one there mostly is room, and looking for it costs more with each mapping that there is.
+  std::optional<std::uintptr_t> base;
+  if (!chunks_.empty()) {
+    const auto below = chunks_.back()->base - site::chunk_size;
+    if (is_within(reach, below, near) && os::map_code_at(below, site::chunk_size)) base = below;
+  }
+  if (!base) base = os::map_code(near, reach, site::chunk_size);
   if (!base) return false;
   fresh->base = *base;
   chunks_.push_back(fresh.get());
@@ -38,9 +48,8 @@ bool slot_store::add_chunk(std::uintptr_t near, std::uintptr_t reach) {
 
 site::chunk* slot_store::chunk_near(std::uintptr_t address, std::uintptr_t reach) {
   const auto usable = [&](const site::chunk* c) {
-    const auto distance = c->base > address ? c->base - address : address - c->base;
     const bool room = !c->reclaimed.empty() || c->used + 2 <= site::slots_in_chunk;
-    return room && (reach == anywhere || distance < reach);
+    return room && is_within(reach, c->base, address);
   };
   const auto found = std::find_if(chunks_.rbegin(), chunks_.rend(), usable);
   if (found != chunks_.rend()) return *found;
@@ -120,15 +129,17 @@ result<slot_store::handle> slot_store::get(const arch::displaced& plan, std::uin
 
 errc slot_store::write() {
   if (fresh_.empty()) return errc::ok;
-  std::sort(fresh_.begin(), fresh_.end(),
-            [](const fresh_slot& a, const fresh_slot& b) { return a.content.code < b.content.code; });
   std::vector<os::edit> edits;
   edits.reserve(fresh_.size());
-  for (auto& known : known_) known.reserve(fresh_.size());
+  std::array<std::size_t, kinds> more{};
+  for (const auto& f : fresh_) ++more[static_cast<std::size_t>(f.kind)];
+  for (std::size_t kind = 0; kind < kinds; ++kind) known_[kind].reserve(more[kind]);
   for (const auto& f : fresh_) {
     const auto size = static_cast<std::uint32_t>(f.content.layout.units * arch::slot_unit);
     edits.push_back({f.content.code, nullptr, f.code.data(), size, os::edit::outcome::pending});
   }
+  std::sort(edits.begin(), edits.end(),
+            [](const os::edit& a, const os::edit& b) { return a.address < b.address; });
   if (!os::write_text(edits, true)) {
     drop();
     return errc::text_not_writable;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <unordered_set>
 #include <vector>
@@ -88,7 +89,7 @@ class slot_store {
   // By kind, then by address of the displaced instruction: the newest, which knows the older ones.
   static constexpr std::size_t kinds = 8;
   site::table<site::slot> known_[kinds];
-  std::vector<fresh_slot> fresh_;
+  std::deque<fresh_slot> fresh_;
 };
 
 }  // namespace libprobe::control

@@ -32,6 +32,7 @@ extern __thread std::uint64_t unrecorded_here
 extern constinit std::atomic<bool> readers_pay;  // no asymmetric barrier: full barriers on entry
 extern __thread reader* self __attribute__((tls_model("initial-exec")));
 reader* claim() noexcept;
+int thread_number_unrecorded() noexcept;
 bool was_left_behind(const reader& record, std::uintptr_t place, std::uintptr_t used_to) noexcept;
 }  // namespace detail
 
@@ -60,7 +61,8 @@ inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
   // A signal handler may open and close sections between these two lines: it restores what it found, and a
   // stale epoch only makes a grace period wait for this section, too.
   mine.outer = mine.record->since.load(std::memory_order_relaxed);
-  if (mine.outer != 0 && used_to != 0 && detail::was_left_behind(*mine.record, mine.place(), used_to)) [[unlikely]] {
+  if (mine.outer != 0 && used_to != 0 && detail::was_left_behind(*mine.record, mine.place(), used_to))
+      [[unlikely]] {
     mine.outer = 0;
     mine.renewed = true;
   }
@@ -118,7 +120,10 @@ class section {
 
 /// The number of the calling thread, inside a section: without a system call where the thread has a record.
 /// That of a thread which shares this memory from another process is its process's home, which outlives it.
-int thread_number() noexcept;
+inline int thread_number() noexcept {
+  return detail::self != nullptr ? detail::self->owner.load(std::memory_order_relaxed)
+                                 : detail::thread_number_unrecorded();
+}
 /// True if the calling thread has a record, so that its number is its own.
 inline bool has_record() noexcept { return detail::self != nullptr; }
 
@@ -142,6 +147,11 @@ bool try_synchronize() noexcept;
 
 /// In a forked child, once the process has settled: only the calling thread is left.
 void after_fork_in_child() noexcept;
+
+/// True if sections may be opened without a barrier of their own; after prepare().
+inline bool barriers_are_asymmetric() noexcept {
+  return !detail::readers_pay.load(std::memory_order_relaxed);
+}
 
 /// How many grace periods there have been, and how many records are in use: for tests and benchmarks.
 std::uint64_t grace_periods() noexcept;

@@ -91,6 +91,8 @@ reader* find_record(int thread) noexcept {
 
 }  // namespace
 
+int thread_number_unrecorded() noexcept { return os::is_guest() ? os::home_process() : os::thread_id(); }
+
 reader* claim() noexcept {
   // A guest's thread may run on the thread-local memory of one of ours (vfork), which would take over a
   // record with the guest's number; and would seem to have ended as soon as the guest has.
@@ -101,8 +103,9 @@ reader* claim() noexcept {
     if (mine != nullptr && mine != self) mine->owner.store(0, std::memory_order_release);
     return self;
   }
-  self = mine;
   row_of_thread = mine == nullptr ? 0 : (static_cast<std::size_t>(mine - records) + 1) * row_bytes;
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // who has a record has a row
+  self = mine;
   return mine;
 }
 
@@ -117,11 +120,6 @@ std::size_t most_rows() noexcept { return detail::record_count + 1; }
 std::size_t rows() noexcept {
   const auto used = detail::records_used.load(std::memory_order_acquire) + 1;
   return used < most_rows() ? used : most_rows();
-}
-
-int thread_number() noexcept {
-  if (has_record()) return detail::self->owner.load(std::memory_order_relaxed);
-  return os::is_guest() ? os::home_process() : os::thread_id();
 }
 
 }  // namespace libprobe::epoch

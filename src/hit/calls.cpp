@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "epoch/epoch.hpp"
+#include "hit/run.hpp"
 #include "os/signals.hpp"
 #include "site/free_list.hpp"
 #include "site/instances.hpp"
@@ -149,8 +150,8 @@ void drop_of_ended_threads() noexcept {
 }
 
 site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noexcept {
-  drop_abandoned(regs.sp());
-  drop_stale(&site::self.calls, regs.sp(), used, false);
+  if (site::self.abandoned != nullptr) drop_abandoned(regs.sp());
+  if (site::self.calls != nullptr) drop_stale(&site::self.calls, regs.sp(), used, false);
   // One is kept, so that calls that follow each other change nothing that threads share.
   auto number = std::exchange(site::self.spare_call, 0);
   if (number == 0) number = take_number();
@@ -174,10 +175,14 @@ site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noex
 void end_call(site::followed_call& call) noexcept {
   site::self.returning = call.instances;
   site::self.follow = call.interrupted;
-  drop_abandoned(call.sp);
+  if (site::self.abandoned != nullptr) drop_abandoned(call.sp);
   call.instances = nullptr;
   if (site::self.calls == &call || call.owner.load(std::memory_order_relaxed) == epoch::thread_number()) {
-    unlink(call);
+    if (site::self.calls == &call) {
+      site::self.calls = call.outer;
+    } else {
+      unlink(call);
+    }
     free_call(call);
   } else {
     call.over.store(true,
@@ -198,8 +203,7 @@ void abandon_instances(retprobe_instance* first) noexcept {
 
 void abandon_beginnings() noexcept {
   if (auto* call = std::exchange(site::self.beginning, nullptr)) abandon_call(*call);
-  if (auto* what = std::exchange(site::self.chosen, nullptr))
-    what->running.fetch_sub(1, std::memory_order_release);
+  if (auto* what = std::exchange(site::self.chosen, nullptr)) end_replacement(*what);
   if (auto* instance = std::exchange(site::self.taken, nullptr)) site::pool_of(*instance).give(*instance);
   abandon_instances(std::exchange(site::self.returning, nullptr));
 }

@@ -78,7 +78,7 @@ inline int run_only(const site::site& at, site::attachment& a, registers& regs,
   const open_run run{regs};
   const site::site* at = from.at.load(std::memory_order_acquire);
   if (at == nullptr) return 0;
-  site::hit hit{regs, vectors, saved, true};
+  site::hit hit{regs, vectors, saved, true, true};
   return run_hit(*at, hit);
 }
 
@@ -151,13 +151,12 @@ int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, 
     chosen = hit.replacement;
   }
   // It may take long, and is counted as running.
-  site::outcall_run run{chosen, {}, site::self.replacement};
+  site::replacement_run run{chosen, site::self.replacement};
   site::self.replacement = &run;
   site::self.chosen = nullptr;
   chosen->replace_live(*chosen, *regs);
   site::self.replacement = run.outer;
-  chosen->running.fetch_sub(
-      1, std::memory_order_release);  // pairs with the acquire load of the commit that waits
+  hit::end_replacement(*chosen);
   return 0;
 }
 

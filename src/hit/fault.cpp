@@ -5,6 +5,7 @@
 
 #include "epoch/epoch.hpp"
 #include "hit/run.hpp"
+#include "hit/shown.hpp"
 #include "hit/signal.hpp"
 #include "site/actions.hpp"
 #include "site/thread.hpp"
@@ -104,30 +105,17 @@ void pass_on(int signo, siginfo_t& info, ucontext_t& context, std::uintptr_t bre
 
 namespace {
 
-/// A fault inside a slot, `regs` as the CPU left them. False: not one, or not of the displaced instruction
-/// itself.
+/// A fault inside a slot, `regs` as the CPU left them. False: not one, or the displaced instruction has run.
 bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs) {
-  const site::slot* code = nullptr;
-  {
-    const epoch::section section;
-    code = site::slot_at(regs.ip());
-  }
-  if (code == nullptr) return false;
-  const auto offset = regs.ip() - code->code;
-  const auto part = offset >= code->layout.part_two ? code->trap_part() : code->jump_part();
   // SIGFPE and SIGILL tell the instruction's address.
   const bool tells_ip = info.si_addr == reinterpret_cast<void*>(regs.ip());
-  if (!arch::translate(code->layout, code->address, offset, regs)) return false;
-  if (tells_ip) info.si_addr = reinterpret_cast<void*>(code->address);
-  if (code->stepped) arch::set_single_step(regs, false);
-  if (!deliver_fault(code->address, signo, info, context, regs)) return true;
-  arch::load(regs, context);
+  const auto how = show(regs);
+  if (how.address == 0 || !how.back.before) return false;
+  if (tells_ip) info.si_addr = reinterpret_cast<void*>(how.address);
+  store(regs, context);
+  told(context);
   // Mended, and meant to run again: in the slot, so that the probe is not hit twice for one execution.
-  if (regs.ip() == code->address) {
-    regs.set_ip(part);
-    if (code->stepped) arch::set_single_step(regs, true);
-    arch::store(regs, context);
-  }
+  if (deliver_fault(how.address, signo, info, context, regs)) go_on(how, context);
   return true;
 }
 
@@ -143,11 +131,12 @@ void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
       site::self.fault_signal = signo;
       site::self.fault_info = *info;
       site::self.fault_words = arch::fault_of(context);
-      return;
+      return hit::told(context);
     }
     registers regs;
     arch::load(regs, context);
     if (hit::slot_fault(signo, *info, context, regs)) return;
   }
   hit::pass_on(signo, *info, context, 0);
+  if (libprobe_untold == &context) hit::told(context);
 }

@@ -13,20 +13,19 @@ void libprobe_on_entry(registers* regs, void* vectors) {
   const site::site* at = site::sites.find(address);
   // Changed since the trap: whatever stands there now runs, and traps again if it must.
   if (at == nullptr || !at->wants_ordinary()) return;
-  site::hit hit{*regs, vectors};
+  site::hit hit{*regs, vectors, arch::all_saved(), false, true};
   const bool redirected = hit::run_before(*at, hit);
   hit::run_call(*at, hit, redirected);
 }
 
 void libprobe_on_replacement(registers* regs, void* vectors) {
   auto& what = *reinterpret_cast<site::attachment*>(regs->ip());
-  site::outcall_run run{&what, {}, site::self.replacement};
+  site::replacement_run run{&what, site::self.replacement};
   site::self.replacement = &run;
   site::self.chosen = nullptr;
   what.replace(what, *regs, vectors);
   site::self.replacement = run.outer;
-  what.running.fetch_sub(1,
-                         std::memory_order_release);  // pairs with the acquire load of the commit that waits
+  hit::end_replacement(what);
 }
 
 void libprobe_on_return(registers* regs, std::size_t number, void* /*vectors*/, std::uint32_t /*saved*/) {

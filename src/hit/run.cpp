@@ -37,6 +37,7 @@ bool run_before(const site::site& at, site::hit& hit) noexcept {
     if (a.before == nullptr) return;
     hit.regs.set_ip(at.address);
     const auto want = a.before(a, hit);
+    hit.first = false;
     redirected = want == site::step::redirected;
     if (want == site::step::missed) {
       a.hits.add(-1);
@@ -73,7 +74,7 @@ void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   auto& regs = hit.regs;
   if (redirected) {
     if (hit.replacement != nullptr) {
-      hit.replacement->running.fetch_sub(1, std::memory_order_release);
+      end_replacement(*hit.replacement);
       site::self.chosen = nullptr;
     }
   } else if (hit.replacement != nullptr) {

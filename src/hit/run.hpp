@@ -60,6 +60,12 @@ bool run_fault(const site::site& at, registers& regs, int signo) noexcept;
 /// asked for. Uses the site's code slot. Inside a section.
 void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept;
 
+/// A replacement that was counted as begun is over, or will not begin. Its attachment may be gone then.
+inline void end_replacement(site::attachment& a) noexcept {
+  std::atomic_thread_fence(std::memory_order_release);  // pairs with is_running()
+  a.ended.add(1);
+}
+
 /// True if the hooks asked for more than the displaced instruction.
 inline bool wants_call(const site::hit& hit) noexcept {
   return hit.call != nullptr || hit.replacement != nullptr;

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "arch/arch.hpp"
+#include "hit/shown.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -21,6 +22,29 @@ void set_mask(ucontext_t& context, std::uint64_t mask) noexcept {
   std::memcpy(&context.uc_sigmask, &mask, sizeof mask);
 }
 
+struct handler_call {
+  const os::signal_action& action;
+  int signo;
+  siginfo_t* info;
+  ucontext_t& context;
+};
+
+/// Runs it while other signals' frames, those that were on their way when `inner` came, show the program's
+/// state. `untold`: the first of them that is in libprobe_untold.
+void run_shown(const ucontext_t& inner, ucontext_t* untold, const handler_call& call) {
+  // One in hand is about to be put in front of the others, or was just taken from there.
+  auto* frame = arch::frame_in_hand(inner);
+  if (frame == nullptr || frame == untold) {
+    frame = untold;
+    if (untold != nullptr) untold = untold->uc_link;
+  }
+  if (frame == nullptr) return call.action.handler(call.signo, call.info, &call.context);
+  shown how;
+  const bool ours = show(*frame, how, true);
+  run_shown(*frame, untold, call);
+  if (ours) go_on(how, *frame);
+}
+
 }  // namespace
 
 void call_handler(const os::signal_action& action, int signo, siginfo_t* info, ucontext_t& context) {
@@ -28,7 +52,18 @@ void call_handler(const os::signal_action& action, int signo, siginfo_t* info, u
   if (blocked) set_mask(context, mask_of(context) | trap);
   const bool defers = signo == SIGTRAP && (action.flags & SA_NODEFER) == 0;
   site::self.trap_blocked = blocked || defers || (action.mask & trap) != 0;
-  action.handler(signo, info, &context);
+  const auto* const interrupted = changing;
+  if (interrupted != nullptr) arch::store(*interrupted->to, *interrupted->frame);
+  changing = nullptr;
+  shown how;
+  const bool ours = show(context, how);
+  if (libprobe_untold == &context) told(context);
+  auto* const untold = libprobe_untold;
+  libprobe_untold = nullptr;  // it may leave by a jump
+  run_shown(context, untold, {action, signo, info, context});
+  libprobe_untold = untold;
+  changing = interrupted;
+  if (ours) go_on(how, context);
   const auto mask = mask_of(context);
   site::self.trap_blocked = (mask & trap) != 0;
   set_mask(context, mask & ~trap);
@@ -56,12 +91,16 @@ void libprobe_on_signal(int signo, siginfo_t* info, void* frame) {
   // A system call that waits with a mask of its own (ppoll, sigsuspend) hands it on to the handler that ends
   // it.
   os::change_mask(SIG_UNBLOCK, os::signal_bit(SIGTRAP));
+  auto& context = *static_cast<ucontext_t*>(frame);
   const auto action = site::actions[signo].load();
-  if (action.is_ignored()) return;
-  if (action.is_default()) return os::raise_here(signo);  // changed while this one was on its way
+  if (action.is_ignored()) return hit::told(context);
+  if (action.is_default()) {  // changed while this one was on its way
+    hit::told(context);
+    return os::raise_here(signo);
+  }
   if ((action.flags & SA_RESETHAND) != 0) {
     const site::action_change change;  // the kernel has done so already
     site::actions[signo].store({});
   }
-  hit::call_handler(action, signo, info, *static_cast<ucontext_t*>(frame));
+  hit::call_handler(action, signo, info, context);
 }

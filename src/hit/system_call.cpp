@@ -42,7 +42,7 @@ T& written(long at) noexcept {
 }
 
 bool is_ours(const os::signal_action& action) noexcept {
-  return action.handler == libprobe_on_signal || action.handler == libprobe_on_fault ||
+  return action.handler == libprobe_signal_entry || action.handler == libprobe_fault_entry ||
          action.handler == libprobe_trap_entry;
 }
 

@@ -3,6 +3,7 @@
 #include "hit/fault.hpp"
 #include "hit/landing.hpp"
 #include "hit/run.hpp"
+#include "hit/shown.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -33,8 +34,8 @@ outcome run_displaced(const site::site& at, registers& regs) noexcept {
 
 /// The copy in a slot has run to its end.
 void finish_copy(const site::slot& code, registers& regs) noexcept {
-  arch::translate(code.layout, code.address, code.layout.breakpoint(), regs);
-  if (code.stepped) arch::set_single_step(regs, false);
+  regs.set_ip(code.code + code.layout.breakpoint());
+  show(regs);
   // The site is looked up anew: the probe may be gone by now, and then there is nothing to run.
   if (const site::site* at = site::sites.find(code.address)) run_after(*at, regs);
 }
@@ -53,7 +54,7 @@ outcome on_guard(std::uintptr_t address, registers& regs) {
   return at != nullptr ? run_displaced(*at, regs) : outcome::resume;
 }
 
-outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& context) noexcept {
+outcome on_breakpoint(std::uintptr_t address, registers& regs) noexcept {
   const open_hit section{regs};
   if (const site::site* at = site::sites.find(address)) {
     regs.set_ip(address);
@@ -61,7 +62,6 @@ outcome on_breakpoint(std::uintptr_t address, registers& regs, ucontext_t& conte
       arch::divert_to_entry(regs, address);
       return outcome::resume;
     }
-    arch::set_ip(context, address);
     site::hit hit{regs};
     const bool redirected = run_before(*at, hit);
     if (wants_call(hit)) {
@@ -101,6 +101,19 @@ bool breakpoint_stands(std::uintptr_t address) noexcept {
   return static_cast<std::uint8_t>(word >> (8 * (address - aligned))) == arch::breakpoint[0];
 }
 
+/// Lets unwinders see where in the program it was.
+void tell(std::uintptr_t address, registers regs, siginfo_t& info, ucontext_t& context) noexcept {
+  if (address != 0) {
+    info.si_addr = reinterpret_cast<void*>(address);  // for arch::is_behind_breakpoint()
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    regs.set_ip(address);
+    arch::set_ip(context, address);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  if (show(regs).back.ip != 0) store(regs, context);
+  told(context);
+}
+
 /// An emulated instruction whose memory was not there: the program's fault, at the instruction's own address.
 /// A handler that mends it and returns means "again": the instruction, but not the probe's handlers.
 void fault_and_retry(std::uintptr_t address, registers& regs, ucontext_t& context) {
@@ -131,11 +144,11 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
   registers regs;
   arch::load(regs, context);
   const auto address = arch::breakpoint_address(*info, context);
+  hit::tell(address, regs, *info, context);
 
   auto outcome = hit::outcome::not_ours;
   if (address != 0) {
-    outcome =
-        hit::is_guard(address) ? hit::on_guard(address, regs) : hit::on_breakpoint(address, regs, context);
+    outcome = hit::is_guard(address) ? hit::on_guard(address, regs) : hit::on_breakpoint(address, regs);
   } else if (arch::is_single_step(*info)) {
     outcome = hit::on_single_step(regs);
   }
@@ -145,11 +158,15 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
     const bool stands = address == 0 || hit::breakpoint_stands(address);
     const bool moved = (version & 1) != 0 || site::text_version.load(std::memory_order_acquire) != version;
     if (address == 0 || (stands && !moved)) {
+      arch::store(regs, context);  // as it came
+      if (address != 0) info->si_addr = nullptr;
       hit::pass_on(signo, *info, context, address);
+      hit::untell(context, *info);
       return 0;
     }
     regs.set_ip(address);  // it was ours until just now: the instruction itself stands there again
   }
-  arch::store(regs, context);
+  hit::untell(context, *info);
+  hit::store(regs, context);
   return arch::can_resume(context) ? 1 : 0;
 }

@@ -107,7 +107,7 @@ _Unwind_Reason_Code libprobe_replacement_personality(int, _Unwind_Action actions
   if (hit::is_cleanup(actions) && site::self.replacement != nullptr) {
     auto& run = *site::self.replacement;
     site::self.replacement = run.outer;
-    run.what->running.fetch_sub(1, std::memory_order_release);
+    hit::end_replacement(*run.what);
   }
   if (hit::is_the_end(actions)) hit::abandon_hit();
   return _URC_CONTINUE_UNWIND;

@@ -72,38 +72,69 @@ class process_memory {
     return read_memory(from, to);
   }
 
+  /// Within a page, or a little beyond.
   [[nodiscard]] write_result write(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
     const auto refuse = write_refusal.load(std::memory_order_relaxed);
     if (refuse != nullptr && refuse(to & ~(page_size - 1))) return write_result::refused;
-    if (file_ >= 0) {
-      const auto written = pwrite(file_, from.data(), from.size(), static_cast<off_t>(to));
-      if (written == static_cast<ssize_t>(from.size())) return write_result::done;
-    }
-    return exchange_pages(to, from);
+    return write_pages(to, from) ? write_result::done : exchange_pages(to, from);
+  }
+  /// False: some of it may have been written.
+  [[nodiscard]] bool write_pages(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
+    return file_ >= 0 && pwrite(file_, from.data(), from.size(), static_cast<off_t>(to)) ==
+                             static_cast<ssize_t>(from.size());
   }
 
  private:
   int file_;
 };
 
-/// All edits that begin in one page, applied to an image of the span that they cover.
-void write_page(const process_memory& memory, std::span<edit> edits) noexcept {
-  constexpr std::size_t longest = 256;  // an edit may run over the page's end by this much
-  std::array<std::uint8_t, page_size + longest> image;
-  const auto first = edits.front().address;
-  const auto last = edits.back().address + edits.back().size;
-  const auto view = std::span{image}.first(last - first);
-  if (!memory.read(first, view)) {
-    if (edits.size() > 1) {  // some of it may be there
-      for (auto& one : edits) write_page(memory, {&one, 1});
-    } else {
-      edits.front().done = edit::outcome::gone;
-    }
-    return;
+std::uintptr_t page_of(const edit& one) noexcept { return one.address / page_size; }
+
+std::size_t same_page(std::span<const edit> edits) noexcept {
+  const auto page = page_of(edits.front());
+  return static_cast<std::size_t>(
+      std::find_if(edits.begin(), edits.end(), [page](const edit& e) { return page_of(e) != page; }) -
+      edits.begin());
+}
+
+/// A system call has its price, whatever it writes: pages one behind the other, in each of which an edit
+/// begins, are one run.
+constexpr std::size_t longest_run = 8;
+constexpr std::size_t longest_edit = 256;  // it may run over the run's end by this much
+
+std::size_t same_run(std::span<const edit> edits) noexcept {
+  const std::size_t longest = write_refusal.load(std::memory_order_relaxed) != nullptr ? 1 : longest_run;
+  std::size_t count = 1;
+  while (count < edits.size() && page_of(edits[count]) - page_of(edits[count - 1]) <= 1 &&
+         page_of(edits[count]) - page_of(edits.front()) < longest)
+    ++count;
+  return count;
+}
+
+template <class F>
+void for_each_page(std::span<edit> edits, F&& visit) noexcept {
+  while (!edits.empty()) {
+    const auto count = same_page(edits);
+    visit(edits.first(count));
+    edits = edits.subspan(count);
   }
+}
+
+/// What all edits cover, from the first to the last.
+struct image {
+  std::uintptr_t start = 0;
+  std::array<std::uint8_t, longest_run * page_size + longest_edit> bytes;
+  [[nodiscard]] std::span<std::uint8_t> part(std::span<const edit> edits) noexcept {
+    const auto from = edits.front().address - start;
+    return std::span{bytes}.subspan(from, edits.back().address + edits.back().size - start - from);
+  }
+};
+
+/// Applies the edits to their image. False: none of them fits.
+bool apply(std::span<edit> edits, image& to) noexcept {
   bool any = false;
   for (auto& one : edits) {
-    auto* bytes = &image[one.address - first];
+    auto* bytes = &to.bytes[one.address - to.start];
     if (one.expected != nullptr && std::memcmp(bytes, one.expected, one.size) != 0) {
       one.done = edit::outcome::differs;
       continue;
@@ -111,8 +142,17 @@ void write_page(const process_memory& memory, std::span<edit> edits) noexcept {
     std::memcpy(bytes, one.wanted, one.size);
     any = true;
   }
-  if (!any) return;
-  const auto answer = memory.write(first, view);
+  return any;
+}
+
+/// Writes the image of edits; a page at a time where all at once does not go.
+void store(const process_memory& memory, std::span<edit> edits, image& from) noexcept {
+  auto answer = write_result::done;
+  if (same_page(edits) == edits.size()) {
+    answer = memory.write(edits.front().address, from.part(edits));
+  } else if (!memory.write_pages(edits.front().address, from.part(edits))) {
+    return for_each_page(edits, [&](std::span<edit> page) { store(memory, page, from); });
+  }
   for (auto& one : edits) {
     if (one.done != edit::outcome::pending) continue;
     one.done = answer == write_result::done   ? edit::outcome::written
@@ -121,32 +161,47 @@ void write_page(const process_memory& memory, std::span<edit> edits) noexcept {
   }
 }
 
-std::size_t same_page(std::span<const edit> edits) noexcept {
-  const auto page = edits.front().address / page_size;
-  return static_cast<std::size_t>(
-      std::find_if(edits.begin(), edits.end(),
-                   [page](const edit& e) { return e.address / page_size != page; }) -
-      edits.begin());
+/// What stands there now. Where no edit expects anything it is memory of our own, which is not gone.
+bool load(const process_memory& memory, std::span<const edit> edits, image& to) noexcept {
+  to.start = edits.front().address;
+  const auto all = to.part(edits);
+  const bool own =
+      std::all_of(edits.begin(), edits.end(), [](const edit& e) { return e.expected == nullptr; });
+  if (own) std::memcpy(all.data(), reinterpret_cast<const void*>(to.start), all.size());
+  return own || memory.read(to.start, all);
+}
+
+void write_run(const process_memory& memory, std::span<edit> edits, image& scratch) noexcept {
+  if (load(memory, edits, scratch)) {
+    if (apply(edits, scratch)) store(memory, edits, scratch);
+  } else if (edits.size() == 1) {
+    edits.front().done = edit::outcome::gone;
+  } else if (same_page(edits) == edits.size()) {  // some of it may be there
+    for (auto& one : edits) write_run(memory, {&one, 1}, scratch);
+  } else {
+    for_each_page(edits, [&](std::span<edit> page) { write_run(memory, page, scratch); });
+  }
 }
 
 }  // namespace
 
 bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept {
+  static image scratch;  // larger than some threads' stacks
   const process_memory memory;
   bool good = true;
   for (std::size_t at = 0; at < edits.size();) {
-    const auto page = edits.subspan(at, same_page(edits.subspan(at)));
-    write_page(memory, page);
-    good = good && std::all_of(page.begin(), page.end(),
+    const auto run = edits.subspan(at, same_run(edits.subspan(at)));
+    write_run(memory, run, scratch);
+    good = good && std::all_of(run.begin(), run.end(),
                                [](const edit& e) { return e.done == edit::outcome::written; });
     if (!good && all_or_nothing) break;
-    at += page.size();
+    at += run.size();
   }
   if (!good && all_or_nothing) {
     for (auto& one : edits) {
       if (one.done != edit::outcome::written || one.expected == nullptr) continue;
       edit back{one.address, one.wanted, one.expected, one.size, edit::outcome::pending};
-      write_page(memory, {&back, 1});
+      write_run(memory, {&back, 1}, scratch);
       if (back.done == edit::outcome::written) one.done = edit::outcome::pending;
     }
   }

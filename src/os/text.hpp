@@ -18,16 +18,17 @@ struct edit {
     refused,  // the kernel does not let us write
   };
   std::uintptr_t address = 0;
-  const std::uint8_t* expected = nullptr;  // null: whatever stands there
+  const std::uint8_t* expected = nullptr;  // null: whatever stands there, in readable memory that stays
   const std::uint8_t* wanted = nullptr;
   std::uint32_t size = 0;
   outcome done = outcome::pending;
 };
 
-/// Carries out the edits, which are sorted by address and do not overlap: one read and one write per page
-/// that they touch. Stops at the first refused write if `all_or_nothing`, taking back what it had written; a
+/// Carries out the edits, which are sorted by address and do not overlap: one read and one write for some
+/// pages in a row. Stops at a refused write if `all_or_nothing`, taking back what it had written; a
 /// difference counts as a refusal then, and what could not be taken back stays `written`. Returns whether
-/// every edit was written. Does not synchronise cores. Blocks; not signal-safe.
+/// every edit was written. Does not synchronise cores. Blocks; not signal-safe; one thread at a time, which
+/// is the callers' to see to: control calls it under its lock.
 ///
 /// Writes go through /proc/self/mem, so there is no moment at which a page is writable (or not executable),
 /// and an error in place of a fault when it is gone. Where the kernel refuses that, or there is no /proc, or
@@ -40,6 +41,7 @@ bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept;
 bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept;
 
 /// For tests: asked before each write of a page; true makes that write fail as if the kernel had refused it.
+/// While there is one, each page is written by itself.
 void set_write_refusal(bool (*refuse)(std::uintptr_t page)) noexcept;
 
 }  // namespace libprobe::os

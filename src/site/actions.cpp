@@ -59,11 +59,11 @@ os::signal_action kernel_action(int signo, const os::signal_action& wanted) noex
     ours.mask = 0;
     ours.restorer = libprobe_restorer;
   } else if (raised_by_probes(signo)) {
-    ours.handler = libprobe_on_fault;
+    ours.handler = libprobe_fault_entry;
     ours.flags = SA_SIGINFO | restorer_flag | (wanted.flags & (SA_ONSTACK | SA_NODEFER | SA_RESTART));
     ours.restorer = libprobe_restorer;
   } else if (!wanted.is_default() && !wanted.is_ignored()) {
-    ours.handler = libprobe_on_signal;
+    ours.handler = libprobe_signal_entry;
     ours.flags |= SA_SIGINFO;
   }
   ours.mask &= ~os::signal_bit(SIGTRAP);

@@ -53,9 +53,3 @@ constexpr bool raised_by_probes(int signo) noexcept {
 }
 
 }  // namespace libprobe::site
-
-// In src/hit, as the kernel calls them.
-extern "C" {
-void libprobe_on_fault(int signo, siginfo_t* info, void* frame);
-void libprobe_on_signal(int signo, siginfo_t* info, void* frame);
-}

@@ -17,6 +17,7 @@ void counter::move_to(std::uint64_t* column) noexcept {
 }
 
 std::uint64_t counter::total() const noexcept {
+  if (shared_ == nullptr) return 0;
   const auto shared = shared_->load(std::memory_order_relaxed);
   return column_ != nullptr ? shared + sum_of_column(column_) : shared;
 }

@@ -30,7 +30,7 @@ class counter {
   /// Control, before anything was counted.
   void move_to(std::uint64_t* column) noexcept;
 
-  /// Signal-safe.
+  /// Signal-safe. Zero for one that never began.
   [[nodiscard]] std::uint64_t total() const noexcept;
 
   /// Inside a section, in any context.

@@ -12,6 +12,7 @@
 namespace libprobe::site {
 
 struct site;
+struct direct_call;
 
 /// What stands at a site's address: in the order in which a jump is written. Each is a safe state in itself,
 /// with a core synchronisation between any two.
@@ -44,11 +45,14 @@ struct jump_text {
 struct detour {
   std::uintptr_t address = 0;             // read by detour.S
   std::atomic<std::uint32_t> vectors{0};  // what the handlers may do (arch::vector_use): read by detour.S
-  std::atomic<site*> at{nullptr};         // null: nothing is registered there. Read inside a section
-  std::atomic<std::uintptr_t> body{0};    // the copy that its latest code goes on in
-  std::uint64_t* column = nullptr;        // what its counting code counts in; for good, as the code
+  std::atomic<const direct_call*> direct{
+      nullptr};                         // all there is to do, if it is that. Read inside a section, by arch
+  std::atomic<site*> at{nullptr};       // null: nothing is registered there. Read inside a section
+  std::atomic<std::uintptr_t> body{0};  // the copy that its latest code goes on in
+  std::uint64_t* column = nullptr;      // what its counting code counts in; for good, as the code
 };
-static_assert(offsetof(detour, address) == 0 && offsetof(detour, vectors) == 8);
+static_assert(offsetof(detour, address) == 0 && offsetof(detour, vectors) == 8 &&
+              offsetof(detour, direct) == 16);
 
 /// An inner boundary of a jump's window: who comes there traps, and goes on in the copy of that instruction.
 struct landing {

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <libprobe/retprobe.hpp>
 
-#include "site/free_list.hpp"
+#include "site/claims.hpp"
 #include "site/site.hpp"
 #include "site/thread.hpp"
 
@@ -15,8 +15,7 @@ struct instance_pool : attachment {
   void (*abandoned)(instance_pool&, retprobe_instance&) = nullptr;  // null: nobody wants to know
   std::size_t stride = 0;                                           // bytes from instance to instance
   std::byte* memory = nullptr;                                      // allocated with the pool
-  free_list free;
-  std::atomic<std::uint32_t> active{0};
+  claims in_use;
   std::atomic<std::uint32_t> asked_in_vain{0};
 
   /// True when it may pay to ask after ended threads: at once after a success, and now and then without; it
@@ -25,23 +24,20 @@ struct instance_pool : attachment {
 
   /// An instance with its data cleared, noted as taken by this thread; null if all are in use. Signal-safe.
   retprobe_instance* take() noexcept {
-    const auto number = free.take();
-    if (number == free_list::none) return nullptr;
+    const auto number = in_use.take();
+    if (number == claims::none) return nullptr;
     auto* instance = reinterpret_cast<retprobe_instance*>(memory + number * stride);
     instance->number_ = number;
     instance->pool_ = this;
-    active.fetch_add(1, std::memory_order_relaxed);
     self.taken = instance;
     auto* data = static_cast<volatile std::uint64_t*>(instance->data());  // volatile: no call of memset
     for (std::size_t i = 0; i < (stride - sizeof *instance) / sizeof *data; ++i) data[i] = 0;
     instance->next_in_call_ = nullptr;
     return instance;
   }
-  /// Signal-safe. After it, the pool may be freed at the end of a grace period.
-  void give(retprobe_instance& instance) noexcept {
-    free.give(instance.number_);
-    active.fetch_sub(1, std::memory_order_release);  // pairs with the acquire load before the pool is freed
-  }
+  /// Signal-safe. After it, the pool may be freed at the end of a grace period: it pairs with in_use.any()
+  /// before.
+  void give(retprobe_instance& instance) noexcept { in_use.give(instance.number_); }
 };
 
 inline instance_pool& pool_of(retprobe_instance& instance) noexcept {

@@ -26,9 +26,11 @@ struct attachment;
 /// One hit, while its handlers run.
 struct hit {
   registers& regs;
-  void* vectors = nullptr;  // the whole extended state, saved in ordinary context; else null
+  void* vectors = nullptr;  // the extended state, where it was saved whole in ordinary context; else null
   arch::vector_use saved = arch::all_saved();
-  bool by_detour = false;             // not by a trap
+  bool by_detour = false;  // not by a trap
+  bool ordinary = false;   // in ordinary context, with a run that is written down: see ordinary_run
+  bool first = true;       // no hook has run: vector registers that are not saved whole are the program's
   followed_call* call = nullptr;      // set by the first retprobe that wants to see the return
   attachment* replacement = nullptr;  // runs in the function's place
 };
@@ -60,7 +62,8 @@ struct attachment {
   std::atomic<bool> removed{false};        // written by control
   arch::vector_use vectors;                // what its hooks may do to the extended state
   arch::vector_use return_vectors;         // and those behind a followed call
-  std::atomic<int> running{0};             // users that a commit waits for, beyond the grace period
+  counter begun, ended;  // of a replacement: its calls, for which a commit waits beyond the grace period
+  const direct_call* direct = nullptr;  // of one that can be called so
   std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column{nullptr, nullptr};  // what `hits` counts in
   bool counts = false;  // that is all it does: no hooks, so that it counts in handlers too
   // control only:
@@ -78,6 +81,19 @@ struct attachment {
   /// After the grace period: parts, and frees. False: still in use by calls that have not
   /// returned; ask again after a later grace period.
   bool (*release)(attachment&) noexcept = nullptr;
+
+  /// When no more calls can begin.
+  [[nodiscard]] bool is_running() const noexcept {
+    const auto over = ended.total();
+    std::atomic_thread_fence(std::memory_order_acquire);  // pairs with hit::end_replacement() and its like
+    return static_cast<std::int64_t>(begun.total() - over) > 0;
+  }
+
+  /// The threads that made them are gone.
+  void end_all_calls() noexcept {
+    const auto more = begun.total() - ended.total();
+    if (more != 0) ended.add(static_cast<std::int64_t>(more));
+  }
 
   /// Before anything was counted: counts in another column, which it shares with the code of a detour.
   void count_in(std::uint64_t* other) noexcept {

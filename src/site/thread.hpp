@@ -21,16 +21,23 @@ struct ordinary_run {
   ordinary_run* outer = nullptr;
 };
 
-/// A jprobe's entry, or a replacement's, while it runs.
+/// A jprobe's entry, while it runs.
 struct outcall_run {
   attachment* what = nullptr;
   arch::outcall call;
   outcall_run* outer = nullptr;
 };
 
+/// A replacement's. Made by arch's code, too: see direct_call.
+struct replacement_run {
+  attachment* what = nullptr;
+  replacement_run* outer = nullptr;
+};
+
 struct thread_state {
   std::uintptr_t follow;     // where a detour that follows is about to go; see followed_call::interrupted
   std::uint32_t spare_call;  // number of a record that is this thread's, and free; 0: none
+  std::uint32_t next_claim;  // where to look for an instance that is free; see claims
   std::uint32_t in_handler;  // depth: a user's handler is running
   std::uint32_t in_control;  // depth: libprobe itself is at work, maybe under its locks
 
@@ -53,7 +60,7 @@ struct thread_state {
   followed_call* abandoned;     // unwound just now: the unwinder may still read their return addresses
   ordinary_run* run;
   outcall_run* jprobe;
-  outcall_run* replacement;
+  replacement_run* replacement;
 
   /// A hit now runs no handler.
   [[nodiscard]] bool busy() const noexcept { return in_handler != 0 || in_control != 0; }

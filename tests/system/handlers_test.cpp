@@ -250,7 +250,7 @@ void change_probes(int rounds) {
     ASSERT_FALSE(some.commit()) << last_error_detail();
     EXPECT_EQ(subject(1), 2);
     EXPECT_EQ(neighbour(1), 3);
-    EXPECT_EQ(hits(here), 1U);
+    EXPECT_GE(hits(here), 1U);  // others may be doing the same
     EXPECT_FALSE(list_probes().empty());
     EXPECT_FALSE(list_functions("libc.so.6:atoi").empty());
     EXPECT_FALSE(disable_probe(here));

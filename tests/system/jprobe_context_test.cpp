@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <cerrno>
+#include <cfenv>
 #include <iostream>
 #include <map>
 #include <mutex>
@@ -182,6 +183,51 @@ TEST(JprobeContext, ErrnoIsTheProgrammes) {
 }
 
 // ---- hits inside handlers
+
+// What libm does there is out of sight of whoever reads the entry's code.
+TEST(JprobeContext, RoundingAndFlagsAreTheProgrammes) {
+  const auto change = [](int) {
+    opaque (&std::fesetround)(FE_UPWARD);
+    opaque (&std::feraiseexcept)(FE_DIVBYZERO | FE_OVERFLOW);
+  };
+  std::feclearexcept(FE_ALL_EXCEPT);
+  jprobe p{.at = &subject, .entry = entry(+change)};
+  ASSERT_FALSE(register_jprobe(p));
+  const volatile long double one = 1;  // divided at run time, by the x87
+  const volatile long double three = 3;
+  EXPECT_EQ(subject(1), 2);
+  EXPECT_EQ(hits(p), 1U);
+  EXPECT_EQ(std::fegetround(), FE_TONEAREST);
+  EXPECT_EQ(std::fetestexcept(FE_ALL_EXCEPT), 0);
+  EXPECT_EQ(one / three * 3, 1.0L);
+}
+
+double seen[2];
+[[gnu::noinline]] double twice(double x, double y) { return opaque(x) + opaque(y); }
+void scrambles(double x, double y) {
+  seen[0] = x + y;
+  asm volatile("xorps %%xmm0, %%xmm0; xorps %%xmm1, %%xmm1" ::: "xmm0", "xmm1");
+}
+void scrambles_more(double x, double y) {
+  seen[1] = x + y;
+  std::ostringstream out;
+  out << x << y;
+}
+
+TEST(JprobeContext, EachSeesWhatTheCallerPassed) {
+  for (const auto first : {&scrambles, &scrambles_more}) {
+    jprobe one{.at = &twice, .entry = entry(first)};
+    jprobe two{.at = &twice, .entry = entry(scrambles)};
+    jprobe three{.at = &twice, .entry = entry(scrambles_more)};
+    jprobe* const all[] = {&one, &two, &three};
+    for (auto* p : all) ASSERT_FALSE(register_jprobe(*p));
+    seen[0] = seen[1] = 0;
+    EXPECT_EQ(opaque(&twice)(1.5, 2.5), 4.0);
+    EXPECT_EQ(seen[0], 4.0);
+    EXPECT_EQ(seen[1], 4.0);
+    unregister_jprobes(all);
+  }
+}
 
 TEST(JprobeContext, ItsOwnCallsAreMissed) {
   jprobe p{.at = &subject, .entry = entry(+[](int x) {

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "support/probing.hpp"
 
@@ -78,6 +79,84 @@ TEST(Replacement, InsideAHandlerTheOriginalRuns) {
   EXPECT_EQ(opaque(&other)(1), 3);
   EXPECT_EQ(got, 2);
   EXPECT_EQ(p.nmissed(), 1U);
+}
+
+/// Calls itself by name, so that calls of a replacement nest.
+[[gnu::noinline]] long sum_below(long n) { return n <= 0 ? 0 : opaque(&sum_below)(n - 1) + n; }
+[[gnu::noinline]] int refuses(int x) { return opaque(x); }
+
+// With nothing to save the detour calls the callable itself: see direct_call.S.
+TEST(DirectReplacement, NestsThrowsAndGoes) {
+  for (const auto flags : {probe_flags::none, probe_flags::standard_abi}) {
+    std::atomic<long> inside{0};
+    scoped_probe p = replace(
+        &sum_below,
+        [&](auto original, long n) {
+          ++inside;
+          const auto result = original(n);
+          --inside;
+          return result;
+        },
+        flags);
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 3; ++i) {
+      threads.emplace_back([&] {
+        while (!stop) EXPECT_EQ(opaque(&sum_below)(20), 210);
+      });
+    }
+    EXPECT_EQ(opaque(&sum_below)(20), 210);
+    EXPECT_GE(p.hits(), 21U);
+    p.release();
+    EXPECT_EQ(inside, 0) << "nobody is in it any more";
+    stop = true;
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(current_replacement(), nullptr);
+  }
+}
+
+TEST(DirectReplacement, ExceptionsPass) {
+  for (const auto flags : {probe_flags::none, probe_flags::standard_abi}) {
+    scoped_probe p = replace(
+        &refuses,
+        [](auto, int x) -> int {
+          if (x != 0) throw x;
+          return 7;
+        },
+        flags);
+    for (int round = 0; round < 3; ++round) {
+      int caught = 0;
+      try {
+        opaque (&refuses)(5);
+      } catch (int thrown) {
+        caught = thrown;
+      }
+      EXPECT_EQ(caught, 5);
+      EXPECT_EQ(current_replacement(), nullptr);
+      EXPECT_EQ(opaque(&refuses)(0), 7);
+    }
+    EXPECT_EQ(p.hits(), 6U);
+    p.release();  // would wait for ever for a call that was not taken off the count
+    EXPECT_EQ(opaque(&refuses)(5), 5);
+  }
+}
+
+TEST(DirectReplacement, RestsWhileItIsQueuedOrAnotherProbeIsThere) {
+  scoped_probe p = replace(
+      &subject, [](auto, int x) { return 10 * x; }, probe_flags::standard_abi);
+  EXPECT_EQ(opaque(&subject)(1), 10);
+  {
+    probe other_probe{.at = &subject, .pre_handler = test::just_count};
+    ASSERT_FALSE(register_probe(other_probe));
+    EXPECT_EQ(opaque(&subject)(2), 20);
+    EXPECT_EQ(hits(other_probe), 1U);
+  }
+  EXPECT_EQ(opaque(&subject)(3), 30);
+  EXPECT_EQ(p.hits(), 3U);
+  p.release_fast();
+  EXPECT_EQ(opaque(&subject)(4), 5);
+  EXPECT_FALSE(commit_probes());
+  EXPECT_EQ(opaque(&subject)(4), 5);
 }
 
 // ---- libc

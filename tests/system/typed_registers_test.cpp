@@ -224,6 +224,33 @@ TEST(TypedRegisters, OnlyTheResultsRegistersChange) {
   expect_kept_but_for_result<two_longs>();
 }
 
+// No vector register has to be saved for these: the detour calls them with nothing in between.
+[[gnu::always_inline]] inline void use_general_registers() {
+  asm volatile(
+      "mov $-1, %%eax; mov %%rax, %%rcx; mov %%rax, %%rdx; mov %%rax, %%rsi; mov %%rax, %%rdi; mov %%rax, "
+      "%%r8; "
+      "mov %%rax, %%r9; mov %%rax, %%r10; mov %%rax, %%r11; xor %%eax, %%eax" ::
+          : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "cc");
+}
+
+template <class R>
+void expect_kept_by_direct_call() {
+  const auto address = reinterpret_cast<void*>(&touches_nothing);
+  const scoped_probe p = replace<R()>(location{static_cast<const void*>(address)}, [](auto) -> R {
+    use_general_registers();
+    if constexpr (!std::is_void_v<R>) return R{};
+  });
+  expect_kept(detail::result_registers_of<R>());
+  EXPECT_EQ(p.hits(), 5U);
+  EXPECT_EQ(p.nmissed(), 0U);
+}
+
+TEST(TypedRegisters, KeptByDirectCalls) {
+  expect_kept_by_direct_call<void>();
+  expect_kept_by_direct_call<int>();
+  expect_kept_by_direct_call<two_longs>();
+}
+
 // ---- what compilers make of it
 
 #if defined(__clang__)

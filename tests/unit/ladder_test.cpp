@@ -336,8 +336,61 @@ bool fits(const jump_shape& shape, std::uintptr_t from, std::uintptr_t hop) {
   return true;
 }
 
+using control::jump_reach;
+
+constexpr bool is_user_address(std::uintptr_t address) {
+  return address >= 0x1'0000 && address <= 0x7fff'ffff'0000;
+}
+
+/// The addresses that it names are those that the shape allows, all of them, in order.
+TEST(JumpReach, NamesEachAddressThatTheShapeAllows) {
+  std::mt19937_64 random{3};
+  for (std::size_t round = 0; round < 2000; ++round) {
+    std::array<std::optional<std::uint8_t>, 4> distance;
+    for (auto& byte : distance) byte = random() % 2 == 0 ? exactly(random()) : any;
+    const auto shape = shape_with(distance);
+    const auto from = round % 2 == 0 ? here : std::uintptr_t{0x40'0000};
+    const jump_reach reach{shape, from};
+    // From anywhere, or from near an allowed address, so that bytes carry.
+    auto at = from + static_cast<std::uintptr_t>(static_cast<std::int32_t>(random()));
+    if (const auto near = reach.next(at); near != jump_reach::none && round % 3 != 0)
+      at = near + random() % 0x2'0000 - 0x1'0000;
+    const auto found = reach.next(at);
+    constexpr std::uintptr_t looked_at = 0x4000;
+    for (auto before = at; before != at + looked_at && before != found; ++before)
+      ASSERT_FALSE(is_user_address(before) && fits(shape, from, before)) << round << ' ' << before - from;
+    if (found == jump_reach::none) continue;
+    ASSERT_GE(found, at);
+    ASSERT_TRUE(fits(shape, from, found)) << round;
+    ASSERT_TRUE(reach.allows(found));
+  }
+}
+
+/// Programs that are no PIE lie within reach of address 0, and nothing of libprobe's may lie around it.
+TEST(JumpReach, EndsWithTheAddressSpace) {
+  constexpr std::uintptr_t low = 0x40'0000, high = 0x7fff'ff00'0000;
+  const auto anywhere = shape_with({any, any, any, any});
+  EXPECT_EQ(jump_reach(anywhere, low).next(0), 0x1'0000U);
+  EXPECT_EQ(jump_reach(anywhere, low).next(low + 5 + 0x8000'0000), jump_reach::none);
+  EXPECT_EQ(jump_reach(anywhere, high).next(0), high + 5 - 0x8000'0000);
+  EXPECT_EQ(jump_reach(anywhere, high).next(0x7fff'ffff'0001), jump_reach::none);
+  // A distance below -0x40'0005 leads below 0.
+  const auto below = shape_with({any, any, any, trapping});
+  EXPECT_EQ(jump_reach(below, low).next(0), jump_reach::none);
+  EXPECT_EQ(jump_reach(below, low).next(~std::uintptr_t{0} - 0x1000'0000), jump_reach::none);
+  EXPECT_EQ(jump_reach(below, high).next(0), high + 5 - 0x3400'0000);
+  const auto above = shape_with({any, any, any, exactly(0x7f)});
+  EXPECT_EQ(jump_reach(above, high).next(0), jump_reach::none);
+}
+
+std::optional<std::uintptr_t> place(hop_store& hops, const jump_shape& shape, std::uintptr_t address) {
+  const auto found = hops.place(shape, address);
+  return found ? found : hops.place_in_new_page(shape, address);
+}
+
 TEST(Hops, LieWhereTheShapeAllows) {
   hop_store hops;
+  hops.expect(500);
   std::mt19937_64 random{2};
   std::vector<std::uintptr_t> placed;
   std::size_t refused = 0;
@@ -351,7 +404,7 @@ TEST(Hops, LieWhereTheShapeAllows) {
     distance[3] = round % 3 == 0 ? any : round % 3 == 1 ? trapping : exactly(round % 2 == 0 ? 0xf1 : 0xd1);
     const auto shape = shape_with(distance, static_cast<std::uint8_t>(random() % 4));
     const auto from = here + random() % 0x1000;
-    const auto hop = hops.place(shape, from, true);
+    const auto hop = place(hops, shape, from);
     if (!hop) {
       ++refused;
       continue;
@@ -364,7 +417,7 @@ TEST(Hops, LieWhereTheShapeAllows) {
   EXPECT_GT(placed.size(), 200U);
   std::sort(placed.begin(), placed.end());
   for (std::size_t i = 1; i < placed.size(); ++i) ASSERT_GE(placed[i] - placed[i - 1], arch::hop_length);
-  EXPECT_LE(hops.bytes(), hop_store::free_bytes + hop_store::bytes_a_hop * (placed.size() + 1));
+  EXPECT_LE(hops.bytes(), hop_store::free_bytes + hop_store::bytes_a_probe * 500);
   hops.drop();
 }
 
@@ -372,7 +425,7 @@ TEST(Hops, LieWhereTheShapeAllows) {
 TEST(Hops, LeadToTheirTarget) {
   hop_store hops;
   const auto shape = shape_with({any, any, trapping, exactly(0xe7)});
-  const auto hop = hops.place(shape, here, true);
+  const auto hop = place(hops, shape, here);
   ASSERT_TRUE(hop);
   const auto target = here + 0x1234'5678'9abc;  // farther than a near jump leads
   hops.lead(*hop, here, target);
@@ -396,11 +449,12 @@ TEST(Hops, ShareAPage) {
   const auto from = (here & ~std::uintptr_t{4095}) - 5;  // so that what the shape allows begins with a page
   const auto shape = shape_with({any, any, exactly(0x55), exactly(0xe2)});
   for (std::size_t i = 0; i < 4096 / arch::hop_length; ++i) {
-    const auto hop = hops.place(shape, from, i == 0);  // only the first may add memory
+    const auto hop =
+        i == 0 ? place(hops, shape, from) : hops.place(shape, from);  // only the first may add memory
     ASSERT_TRUE(hop) << i;
     hops.lead(*hop, i + 1, here);
   }
-  EXPECT_FALSE(hops.place(shape, from, false)) << "it is full";
+  EXPECT_FALSE(hops.place(shape, from)) << "it is full";
   EXPECT_EQ(hops.bytes(), 4096U);
   hops.drop();
   EXPECT_EQ(hops.bytes(), 0U);
@@ -409,7 +463,7 @@ TEST(Hops, ShareAPage) {
 
 TEST(Hops, AddNoPageWhereTheyMustNot) {
   hop_store hops;
-  EXPECT_FALSE(hops.place(shape_with({any, any, exactly(0x55), exactly(0xe2)}), here, false));
+  EXPECT_FALSE(hops.place(shape_with({any, any, exactly(0x55), exactly(0xe2)}), here));
   EXPECT_EQ(hops.bytes(), 0U);
 }
 
@@ -417,48 +471,57 @@ TEST(Hops, AreNotPlacedTwiceAtOnePlace) {
   hop_store hops;
   // Below the program, where nothing lies: above it the kernel may put the heap.
   const auto one_place = shape_with({exactly(1), exactly(2), exactly(3), exactly(0xe4)});
-  const auto hop = hops.place(one_place, here, true);
+  const auto hop = place(hops, one_place, here);
   ASSERT_TRUE(hop);
   EXPECT_EQ(*hop, here + 5 - 0x1bfc'fdff);
-  EXPECT_FALSE(hops.place(one_place, here, true));
+  EXPECT_FALSE(place(hops, one_place, here));
   hops.take_back(*hop);
-  EXPECT_EQ(hops.place(one_place, here, true), hop);
+  EXPECT_EQ(place(hops, one_place, here), hop);
   hops.drop();
 }
 
 TEST(Hops, AreRefusedWhereSomethingIsMapped) {
   hop_store hops;
   // Right behind the jump: this program's own text.
-  EXPECT_FALSE(hops.place(shape_with({exactly(0), exactly(0), exactly(0), exactly(0)}), here, true));
+  EXPECT_FALSE(place(hops, shape_with({exactly(0), exactly(0), exactly(0), exactly(0)}), here));
   EXPECT_EQ(hops.bytes(), 0U);
 }
 
 TEST(Hops, AreRefusedOutsideOfTheAddressSpace) {
   hop_store hops;
-  EXPECT_FALSE(hops.place(shape_with({any, any, any, exactly(0x80)}), 0x40'0000, true));  // below zero
-  EXPECT_FALSE(hops.place(shape_with({any, any, any, exactly(0x7f)}), 0x7fff'fff0'0000, true));
-  EXPECT_TRUE(hops.place(shape_with({any, any, any, exactly(0x10)}), 0x40'0000, true));
+  EXPECT_FALSE(place(hops, shape_with({any, any, any, exactly(0x80)}), 0x40'0000));  // below zero
+  EXPECT_FALSE(place(hops, shape_with({any, any, any, exactly(0x7f)}), 0x7fff'fff0'0000));
+  EXPECT_TRUE(place(hops, shape_with({any, any, any, exactly(0x10)}), 0x40'0000));
   hops.drop();
 }
 
 /// Each shape here needs a page of its own: at some number of hops there is no memory for more.
 TEST(Hops, KeepTheBoundOfMemory) {
   hop_store hops;
-  std::size_t placed = 0;
-  for (std::size_t i = 0; i < 60; ++i) {
-    const auto shape = shape_with({any, any, exactly(i), exactly(0xe2)});
-    const auto hop = hops.place(shape, here, true);
-    const auto bound = hop_store::free_bytes + hop_store::bytes_a_hop * (placed + 1);
-    EXPECT_EQ(hop.has_value(), (placed + 1) * 4096 <= bound) << i;
-    EXPECT_LE(hops.bytes(), bound);
-    if (!hop) continue;
-    ++placed;
-    hops.lead(*hop, i + 1, here);
-  }
-  EXPECT_EQ(placed, 21U);
+  const auto shape = [](std::size_t i) {
+    return shape_with({any, any, exactly(i), exactly(0xe2 + i / 256)});
+  };
+  std::size_t placed = 0, next = 0;
+  const auto place_until = [&](std::size_t end, std::size_t bound) {
+    for (; next < end; ++next) {
+      const auto hop = place(hops, shape(next), here);
+      EXPECT_EQ(hop.has_value(), (placed + 1) * 4096 <= bound) << next;
+      EXPECT_LE(hops.bytes(), bound);
+      if (!hop) continue;
+      ++placed;
+      hops.lead(*hop, next + 1, here);
+    }
+  };
+  constexpr std::size_t free_pages = hop_store::free_bytes / 4096;
+  hops.expect(12);
+  place_until(free_pages + 10, hop_store::free_bytes + hop_store::bytes_a_probe * 12);
+  EXPECT_EQ(placed, free_pages + 3);
+  // Those that are there count, and those of the next registration.
+  hops.expect(1);
+  place_until(free_pages + 150, hop_store::free_bytes + hop_store::bytes_a_probe * (free_pages + 3 + 1));
+  EXPECT_EQ(placed, free_pages + (free_pages + 3 + 1) / 4);
   // Known pages still have room.
-  for (std::size_t i = 0; i < placed; ++i)
-    EXPECT_TRUE(hops.place(shape_with({any, any, exactly(i), exactly(0xe2)}), here, true));
+  for (std::size_t i = 0; i < free_pages; ++i) EXPECT_TRUE(place(hops, shape(i), here));
   hops.drop();
 }
 
@@ -467,7 +530,7 @@ TEST(Hops, GiveTheirPagesBackUnlessTheyWereWritten) {
   const auto shape = [](std::size_t i) { return shape_with({any, any, exactly(i), exactly(0xe3)}); };
   const auto before = mappings();
   for (std::size_t i = 0; i < 20; i += 2) {  // not adjacent: each is a mapping
-    const auto hop = hops.place(shape(i), here, true);
+    const auto hop = place(hops, shape(i), here);
     ASSERT_TRUE(hop);
     hops.lead(*hop, i + 1, here);
   }
@@ -476,22 +539,22 @@ TEST(Hops, GiveTheirPagesBackUnlessTheyWereWritten) {
   EXPECT_EQ(mappings(), before);
   EXPECT_EQ(hops.bytes(), 0U);
 
-  const auto kept = hops.place(shape(0), here, true);
+  const auto kept = place(hops, shape(0), here);
   ASSERT_TRUE(kept);
   hops.lead(*kept, 1, here);
   ASSERT_EQ(hops.write(), errc::ok);
-  const auto more = hops.place(shape(2), here, true);
+  const auto more = place(hops, shape(2), here);
   ASSERT_TRUE(more);
-  const auto same_page = hops.place(shape(0), here, true);
+  const auto same_page = place(hops, shape(0), here);
   ASSERT_TRUE(same_page);
   hops.lead(*same_page, 2, here);
   hops.drop();
   EXPECT_EQ(mappings(), before + 1);
   EXPECT_EQ(hops.bytes(), 4096U);
   EXPECT_EQ(hops.hops(), 1U);
-  EXPECT_EQ(hops.place(shape(0), here, false), same_page) << "given back";
+  EXPECT_EQ(hops.place(shape(0), here), same_page) << "given back";
   // Found but never led anywhere: write() gives those back, too.
-  ASSERT_TRUE(hops.place(shape(4), here, true));
+  ASSERT_TRUE(place(hops, shape(4), here));
   ASSERT_EQ(hops.write(), errc::ok);
   EXPECT_EQ(hops.bytes(), 4096U);
 }

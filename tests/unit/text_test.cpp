@@ -1,12 +1,15 @@
 // Text writes: all or nothing over pages, refusals at any page, memory that is gone, bytes that are not ours.
 #include "os/text.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <string>
 #include <vector>
 
 #include "os/maps.hpp"
@@ -21,7 +24,7 @@ constexpr std::uint8_t mark[] = {0xcc};
 /// Some pages of text, all filler.
 class Text : public testing::Test {
  protected:
-  static constexpr std::size_t pages = 5;
+  static constexpr std::size_t pages = 11;  // more than are written at once
   void SetUp() override {
     base_ = static_cast<std::uint8_t*>(
         mmap(nullptr, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
@@ -112,11 +115,28 @@ TEST_F(Text, MemoryThatIsGoneIsTold) {
   auto edits = everywhere();
   EXPECT_FALSE(write_text(edits, false));
   EXPECT_EQ(with(edits, edit::outcome::gone), 3);
-  EXPECT_EQ(with(edits, edit::outcome::written), 12);
+  EXPECT_EQ(with(edits, edit::outcome::written), 30);
   EXPECT_EQ(base_[0], mark[0]);
-  EXPECT_EQ(base_[5 * page - 1], mark[0]);
+  EXPECT_EQ(base_[pages * page - 1], mark[0]);
   ASSERT_EQ(mmap(base_ + 2 * page, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
             base_ + 2 * page);
+}
+
+/// A page in the middle is a file's, shared and opened for reading only: no way to write leads there.
+TEST_F(Text, WhatTheKernelRefusesIsTold) {
+  const int file = memfd_create("text", 0);
+  ASSERT_EQ(ftruncate(file, page), 0);
+  ASSERT_EQ(pwrite(file, std::vector(page, filler[0]).data(), page, 0), static_cast<ssize_t>(page));
+  const int read_only = open(("/proc/self/fd/" + std::to_string(file)).c_str(), O_RDONLY);
+  ASSERT_EQ(mmap(base_ + 2 * page, page, PROT_READ, MAP_SHARED | MAP_FIXED, read_only, 0), base_ + 2 * page);
+  for (const bool all_or_nothing : {true, false}) {
+    auto edits = everywhere();
+    EXPECT_FALSE(write_text(edits, all_or_nothing));
+    EXPECT_EQ(with(edits, edit::outcome::refused), 3);
+    EXPECT_EQ(marked(), all_or_nothing ? 0 : static_cast<std::ptrdiff_t>(edits.size()) - 3);
+  }
+  close(read_only);
+  close(file);
 }
 
 TEST_F(Text, AnEditMayRunOverThePagesEnd) {
