@@ -75,7 +75,9 @@ std::vector<probe_row> list_probes() {
 }
 
 std::string to_string(const probe_row& row) {
-  const auto symbol = row.symbol.empty() ? std::string{"?"} : fmt::format("{}+{:#x}", row.symbol, row.offset);
+  const auto symbol = row.symbol.empty() ? std::string{"?"}
+                      : row.pending      ? row.symbol
+                                         : fmt::format("{}+{:#x}", row.symbol, row.offset);
   const char* const state = row.gone       ? "[GONE]"
                             : row.pending  ? "[PENDING]"
                             : row.disabled ? "[DISABLED]"

@@ -224,6 +224,7 @@ errc registry::make_way(placement& placed, std::string& detail) {
     return why;
   }
   for (auto* at : placed.yielding) {
+    if (at->gone) continue;
     at->yields = true;
     set_body(*at);
     yielding_.push_back(at);
@@ -355,6 +356,10 @@ errc registry::place(std::span<request> requests, std::string& detail) {
     if (why == errc::ok) why = slots_.write();
     if (why == errc::ok) why = jumps_.hops().write();
     if (why == errc::ok) why = make_way(placed, detail);
+    if (why == errc::ok && lead_elsewhere(requests, *planned_in)) {
+      detail = "its module has been unloaded just now";
+      why = errc::not_executable;
+    }
   } catch (const std::bad_alloc&) {
     why = errc::out_of_memory;
   }
@@ -364,7 +369,6 @@ errc registry::place(std::span<request> requests, std::string& detail) {
     return why;
   }
   publish(requests, placed.fresh);
-  if (modules_ != planned_in) take_leave(*planned_in);
   try {
     why = arm_sites(requests, detail);
   } catch (const std::bad_alloc&) {

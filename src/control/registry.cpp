@@ -112,7 +112,8 @@ errc registry::take_out_queued() noexcept {
     // A breakpoint that could not be taken back keeps its site, so that it stays harmless.
     if (at->now != site::text::original || at->first.load(std::memory_order_relaxed) != nullptr) continue;
     if (at->gone) {
-      std::erase_if(gone_, [at](const departed& one) { return one.at == at; });
+      // None there: it went just now, with nothing registered any more, and is retired.
+      if (std::erase_if(gone_, [at](const departed& one) { return one.at == at; }) == 0) continue;
     } else {
       site::sites.erase(at->address);
       if (at->through != nullptr) at->through->at.store(nullptr, std::memory_order_release);
@@ -126,7 +127,9 @@ errc registry::take_out_queued() noexcept {
 
 /// Those that gave way have their jumps back, if all who needed it are gone.
 void registry::return_to_jumps() noexcept {
-  std::erase_if(yielding_, [this](site::site* at) {
+  auto all = std::move(yielding_);  // modules may go meanwhile: then these are gone
+  std::erase_if(all, [this](site::site* at) {
+    if (at->gone) return true;
     for (std::size_t i = 1; i < at->jump->shape.window; ++i) {
       if (site::sites.find(at->address + i) != nullptr) return false;
     }
@@ -136,6 +139,8 @@ void registry::return_to_jumps() noexcept {
     if (at->now != site::text::original) restore({&at, 1}, site::text::jump);
     return true;
   });
+  std::erase_if(all, [](const site::site* at) { return at->gone; });
+  yielding_ = std::move(all);
 }
 
 /// A grace period has passed.
