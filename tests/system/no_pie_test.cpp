@@ -134,7 +134,7 @@ TEST(NoPie, InstructionsOfItsTextAreReachedByJumps) {
   tally sum;
   for (const auto& of : of_program) probe_each_instruction(of, sum);
   std::cout << sum.jumps << " jumps at " << sum.probes << " instructions\n";
-  EXPECT_GE(sum.jumps * 100, sum.probes * 95);
+  EXPECT_GE(sum.jumps * 100, sum.probes * 90);  // few: what lies around decides about each
 }
 
 TEST(NoPie, SoAreThoseOfLibc) {
