@@ -48,6 +48,8 @@ void registry::watch_loader() {
 }
 
 void registry::modules_changed() noexcept {
+  // libc has loaded something for libprobe itself: whatever went meanwhile is noticed by the next call.
+  if (lock_.is_mine()) return;
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};

@@ -26,6 +26,7 @@ void registry::stop_waiting(site::attachment& a) noexcept {
 }
 
 void registry::place_waiting() noexcept {
+  if (lock_.is_mine()) return;  // as in modules_changed()
   const site::quiet no_handlers;
   settle();
   try {
