@@ -93,8 +93,10 @@ errc registry::take_out_queued() noexcept {
   for (const auto* a : queue_) {
     if (touched_.empty() || touched_.back() != a->where) touched_.push_back(a->where);
   }
-  for (auto* a : queue_) a->body = a->where.load()->body.load(std::memory_order_relaxed);
-  for (auto* a : queue_) a->where.store(nullptr, std::memory_order_release);
+  for (auto* a : queue_) {
+    a->body = a->where.load()->body.load(std::memory_order_relaxed);
+    a->where.store(nullptr, std::memory_order_release);
+  }
   dying_.insert(dying_.end(), queue_.begin(), queue_.end());
   queue_.clear();
   for (auto* at : touched_) {

@@ -62,10 +62,7 @@ bool run_own_action(int signo, siginfo_t& info, ucontext_t& context) {
   }
   if (action.is_ignored() && !forced) return true;
   if (action.is_default() || action.is_ignored()) return false;
-  if ((action.flags & SA_RESETHAND) != 0) {
-    const site::action_change change;
-    site::actions[signo].store({});
-  }
+  if ((action.flags & SA_RESETHAND) != 0) reset_action(signo);
   const handler_mask mask{action, signo};
   call_handler(action, signo, &info, context);
   return true;

@@ -70,6 +70,11 @@ void call_handler(const os::signal_action& action, int signo, siginfo_t* info, u
   send_kept_trap();
 }
 
+void reset_action(int signo) noexcept {
+  const site::action_change change;
+  site::actions[signo].store({});
+}
+
 void keep_trap(const siginfo_t& info) noexcept {
   if (site::self.trap_pending) return;  // one is all that the kernel keeps, too
   site::self.trap_info = info;
@@ -98,9 +103,6 @@ void libprobe_on_signal(int signo, siginfo_t* info, void* frame) {
     hit::told(context);
     return os::raise_here(signo);
   }
-  if ((action.flags & SA_RESETHAND) != 0) {
-    const site::action_change change;  // the kernel has done so already
-    site::actions[signo].store({});
-  }
+  if ((action.flags & SA_RESETHAND) != 0) hit::reset_action(signo);  // the kernel has done so already
   hit::call_handler(action, signo, info, context);
 }

@@ -11,6 +11,9 @@ namespace libprobe::hit {
 /// back unless the handler leaves by an exception or a jump.
 void call_handler(const os::signal_action& action, int signo, siginfo_t* info, ucontext_t& context);
 
+/// The program's handler has asked to be called once (SA_RESETHAND): the default action from now on.
+void reset_action(int signo) noexcept;
+
 /// A SIGTRAP for a thread that believes it has it blocked: kept until it unblocks it, as the kernel would.
 void keep_trap(const siginfo_t& info) noexcept;
 /// Sends it again, if there is one and the thread would take it.
