@@ -20,6 +20,14 @@
 
         .hidden libprobe_direct_words, libprobe_detour_replace
 
+        .macro leave_and_return
+        leave
+        .cfi_remember_state
+        .cfi_def_cfa %rsp, RED_ZONE + 24
+        .cfi_same_value %rbp
+        ret
+        .cfi_restore_state
+        .endm
         .macro thread_word which, to
         movq    libprobe_direct_words+\which(%rip), \to
         movq    %fs:(\to), \to
@@ -125,20 +133,10 @@ libprobe_detour_direct:
         testq   %r11, %r11
         jz      2f
         incq    (%rcx,%r11)                     // pairs with the commit that waits
-        leave
-        .cfi_remember_state
-        .cfi_def_cfa %rsp, RED_ZONE + 24
-        .cfi_same_value %rbp
-        ret
-        .cfi_restore_state
+        leave_and_return
 2:      lock
         incq    (%rcx)                          // the row of all that have none
-        leave
-        .cfi_remember_state
-        .cfi_def_cfa %rsp, RED_ZONE + 24
-        .cfi_same_value %rbp
-        ret
-        .cfi_restore_state
+        leave_and_return
 
 3:      pushq   %rdx
         pushq   %rsi
@@ -181,12 +179,7 @@ libprobe_detour_direct:
         addb    $0x7f, %al                      // sets OF as it was
         sahf
         movq    RAX(%rbp), %rax
-        leave
-        .cfi_remember_state
-        .cfi_def_cfa %rsp, RED_ZONE + 24
-        .cfi_same_value %rbp
-        ret
-        .cfi_restore_state
+        leave_and_return
 
         // As much as the replacement may touch, at the stack pointer: registers 16-31 and the masks, then 0-15.
 10:     subq    $(HIGH_ROOM + VECTOR_ROOM), %rsp
