@@ -17,6 +17,8 @@
 namespace libprobe {
 namespace {
 
+constexpr int long_enough = 15;  // times what other tortures last: half a minute by default
+
 using test::opaque;
 
 // ---- what is called, and how often
@@ -75,7 +77,7 @@ class crowd {
   template <class Body>
   void add(Body body) {
     threads_.emplace_back([body] {
-      const test::until_time_is_over time;
+      const test::until_time_is_over time{long_enough};
       for (long round = 0; time; ++round) body(round);
     });
   }
