@@ -54,9 +54,11 @@ enum class detour_end : std::uint8_t {
             // after libprobe_on_detour_follow()
   returns,  // from the function, after libprobe_on_detour_replace()
 };
-/// Writes it. `passed`: how many bytes of the original have run. Fills one slot_unit. Pure, as emit().
-result<slot_layout> emit_detour(const void* about, std::uint8_t passed, detour_end end, std::uintptr_t slot,
-                                std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
+/// Writes it. `passed`: how many bytes of the original, at `address`, have run. Fills one slot_unit. Pure, as
+/// emit().
+result<slot_layout> emit_detour(const void* about, std::uintptr_t address, std::uint8_t passed,
+                                detour_end end, std::uintptr_t slot, std::uintptr_t next,
+                                std::span<std::uint8_t> code) noexcept;
 
 /// Writes the code of a detour that calls nobody: it counts in the thread's row of a table (see
 /// site/counter.hpp), whose place lies `row` bytes from the thread's base, and goes on at `next`; threads
@@ -148,9 +150,9 @@ void set_return_vectors(std::size_t number, const vector_use& use) noexcept;
 std::uintptr_t saved_return(std::size_t number) noexcept;
 /// Saves the return address that lies at `sp`, which stays there: until one of the three below.
 void save_return(std::uintptr_t sp, std::size_t number) noexcept;
-/// A function that is about to begin at regs.ip() will return to the slot: it is called from there, so that
+/// A function that is about to begin, at `body`, will return to the slot: it is called from there, so that
 /// the return-stack buffer, and a shadow stack, see a matching pair. Signal-safe.
-void call_from_slot(registers& regs, std::size_t number) noexcept;
+void call_from_slot(registers& regs, std::uintptr_t body, std::size_t number) noexcept;
 /// The same for a function whose code goes on at `body`, by a detour that `follows`: the address for its
 /// variable.
 std::uintptr_t call_from_detour(std::uintptr_t sp, std::uintptr_t body, std::size_t number) noexcept;

@@ -16,7 +16,7 @@
 #define ABOUT_ (REGISTERS + 8)
 #define FRAME (REGISTERS + CALLED)
 #define NEXT_RETURN (RED_ZONE + 8)  /* where a return with RED_ZONE bytes to drop takes its address from */
-#define ABOUT_ADDRESS 0             /* in a site::detour: the probed address */
+#define NEXT_INSTRUCTION DETOUR_NEXT /* from the return address into the detour: what is about to run at the place */
 #define ABOUT_VECTORS 8             /* and what its handlers may do to the extended state: a vector_use */
 #define ARITHMETIC 0x100            /* bits of a vector_use */
 #define ORDINARY 0x200
@@ -60,28 +60,39 @@ libprobe_save_vectors:
         .cfi_endproc
         .size libprobe_save_vectors, .-libprobe_save_vectors
 
-.macro detour_cfi
-        .cfi_def_cfa %rbx, FRAME
-        .cfi_offset %rax, RAX_ - FRAME
-        .cfi_offset %rbx, RBX_ - FRAME
-        .cfi_offset %rcx, RCX_ - FRAME
-        .cfi_offset %rdx, RDX_ - FRAME
-        .cfi_offset %rsi, RSI_ - FRAME
-        .cfi_offset %rdi, RDI_ - FRAME
-        .cfi_offset %rbp, RBP_ - FRAME
-        .cfi_offset %r8, R8_ - FRAME
-        .cfi_offset %r9, R9_ - FRAME
-        .cfi_offset %r10, R10_ - FRAME
-        .cfi_offset %r11, R11_ - FRAME
-        .cfi_offset %r12, R12_ - FRAME
-        .cfi_offset %r13, R13_ - FRAME
-        .cfi_offset %r14, R14_ - FRAME
-        .cfi_offset %r15, R15_ - FRAME
-        .cfi_offset %rip, RIP_ - FRAME
+// DW_CFA_expression: base + offset. A base is DW_OP_breg0 and a register's number.
+#define BY_RBX 0x73
+#define BY_RSP 0x77
+.macro saved_at dwarf_number, base, offset
+        .cfi_escape 0x10, \dwarf_number, 3, \base, ((\offset) & 0x7f) | 0x80, (\offset) >> 7
 .endm
 
-// Where unwinders find the probed address, before it is in the frame: **(rsp + offset). DW_CFA_val_expression.
-#define ADDRESS_IS_AT(offset) .cfi_escape 0x16, 16, 5, 0x77, ((offset) & 0x7f) | 0x80, (offset) >> 7, 0x06, 0x06
+// All is where `base` points to, the program's stack pointer as well: a displaced call or return may have moved it.
+.macro detour_cfi base=BY_RBX
+        // DW_CFA_def_cfa_expression: base + offset, DW_OP_deref
+        .cfi_escape 0x0f, 4, \base, (RSP_ & 0x7f) | 0x80, RSP_ >> 7, 0x06
+        saved_at 0, \base, RAX_
+        saved_at 1, \base, RDX_
+        saved_at 2, \base, RCX_
+        saved_at 3, \base, RBX_
+        saved_at 4, \base, RSI_
+        saved_at 5, \base, RDI_
+        saved_at 6, \base, RBP_
+        saved_at 8, \base, R8_
+        saved_at 9, \base, R9_
+        saved_at 10, \base, R10_
+        saved_at 11, \base, R11_
+        saved_at 12, \base, R12_
+        saved_at 13, \base, R13_
+        saved_at 14, \base, R14_
+        saved_at 15, \base, R15_
+        saved_at 16, \base, RIP_
+.endm
+
+// Where unwinders find the next instruction's address, before it is in the frame: *(*(rsp + offset) + NEXT_INSTRUCTION).
+// DW_CFA_val_expression.
+#define ADDRESS_IS_AT(offset) \
+        .cfi_escape 0x16, 16, 7, 0x77, ((offset) & 0x7f) | 0x80, (offset) >> 7, 0x06, 0x23, NEXT_INSTRUCTION, 0x06
 
 .macro detour_cfi_live          // nothing lies there any more, or below what a signal leaves alone
         .irp    name, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
@@ -269,15 +280,16 @@ libprobe_load_vectors:
         .cfi_signal_frame
         .cfi_personality 0x9b, DW.ref.libprobe_handler_personality
         .cfi_def_cfa %rsp, CALLED
-        ADDRESS_IS_AT(8)
+        ADDRESS_IS_AT(0)
         leaq    -REGISTERS(%rsp), %rsp
         .cfi_adjust_cfa_offset REGISTERS
-        ADDRESS_IS_AT(REGISTERS + 8)
+        ADDRESS_IS_AT(REGISTERS)
         save_integers
         movq    ABOUT_(%rsp), %rsi
         leaq    FRAME(%rsp), %rcx
         movq    %rcx, RSP_(%rsp)
-        movq    ABOUT_ADDRESS(%rsi), %rcx
+        movq    REGISTERS(%rsp), %rcx
+        movq    NEXT_INSTRUCTION(%rcx), %rcx
         movq    %rcx, RIP_(%rsp)
         begin_frame detour_cfi
         make_room
@@ -296,11 +308,11 @@ libprobe_load_vectors:
         jnz     4f
         arithmetic_flags
 8:      movq    %rbx, %rsp
-        .cfi_def_cfa_register %rsp
+        detour_cfi BY_RSP
         restore_integers %rsp
         leaq    REGISTERS(%rsp), %rsp
-        .cfi_def_cfa_offset CALLED
-        ADDRESS_IS_AT(8)
+        .cfi_def_cfa %rsp, CALLED
+        ADDRESS_IS_AT(0)
         detour_cfi_live
         ret
         detour_cfi
@@ -327,13 +339,13 @@ libprobe_load_vectors:
         jb      6f
         movq    RIP_(%rbx), %rdx
         movq    %rdx, (%rcx)
-        movq    %rcx, RSP_(%rbx)
+        movq    %rcx, XMM_(%rbx)         // which has been seen to; RSP_ is for unwinders
         movl    RFLAGS_(%rbx), %ecx
         arithmetic_flags
         movq    %rbx, %rsp
-        .cfi_def_cfa_register %rsp
+        detour_cfi BY_RSP
         restore_integers %rsp
-        movq    RSP_(%rsp), %rsp
+        movq    XMM_(%rsp), %rsp
         .cfi_def_cfa %rsp, NEXT_RETURN
         .cfi_offset %rip, -NEXT_RETURN
         detour_cfi_live
@@ -346,7 +358,8 @@ libprobe_load_vectors:
         pushq   $USER_CS
         pushq   RIP_(%rbx)
         restore_integers %rbx
-        .cfi_def_cfa %rsp, FRAME + 5*8
+        .cfi_escape 0x0f, 3, BY_RSP, 24, 0x06   // DW_CFA_def_cfa_expression: rsp + 24, DW_OP_deref
+        .cfi_escape 0x10, 16, 2, BY_RSP, 0      // DW_CFA_expression: rsp
         detour_cfi_live
         iretq
         .cfi_endproc

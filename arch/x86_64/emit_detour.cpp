@@ -17,7 +17,8 @@ namespace libprobe::arch {
 
 namespace {
 
-// Read by the code itself, behind it.
+// Read by the code itself, behind it; the first one by unwinders and libprobe_detour_before and its like.
+constexpr std::size_t next_offset = slot_unit - 24;
 constexpr std::size_t about_offset = slot_unit - 16;
 constexpr std::size_t entry_offset = slot_unit - 8;
 
@@ -51,8 +52,9 @@ void rip_relative(code_writer& out, std::size_t target) noexcept {
 
 }  // namespace
 
-result<slot_layout> emit_detour(const void* about, std::uint8_t passed, detour_end end, std::uintptr_t slot,
-                                std::uintptr_t next, std::span<std::uint8_t> code) noexcept {
+result<slot_layout> emit_detour(const void* about, std::uintptr_t address, std::uint8_t passed,
+                                detour_end end, std::uintptr_t slot, std::uintptr_t next,
+                                std::span<std::uint8_t> code) noexcept {
   slot_layout layout;
   layout.what = code_of(end);
   layout.original_length = passed;
@@ -63,6 +65,7 @@ result<slot_layout> emit_detour(const void* about, std::uint8_t passed, detour_e
   rip_relative(out, about_offset);
   out.bytes({0xff, 0x15});  // call *entry(%rip): the return-stack buffer stays matched
   rip_relative(out, entry_offset);
+  static_assert(next_offset - DETOUR_NEXT == 5 + 6 + 6, "as long as what is above");
   layout.entry_return = out.offset();
   out.bytes({0x48, 0x8d, 0xa4, 0x24});  // lea 136(%rsp), %rsp
   out.word(std::uint32_t{RED_ZONE + 8} + (end == detour_end::follows ? 8U : 0U));
@@ -79,7 +82,8 @@ result<slot_layout> emit_detour(const void* about, std::uint8_t passed, detour_e
       out.bytes({0xc3});
       break;
   }
-  out.skip_to(about_offset);
+  out.skip_to(next_offset);
+  out.word(std::uint64_t{address + passed});
   out.word(reinterpret_cast<std::uint64_t>(about));
   out.word(reinterpret_cast<std::uint64_t>(entry_of(passed, end)));
   return layout;

@@ -210,19 +210,45 @@ libprobe_guarded_stack_exit:
         .cfi_endproc
         .size libprobe_guarded_stack_load, .-libprobe_guarded_stack_load
 
-// The signal frame's return address. Unwinders (libgcc, libunwind, gdb) know a signal frame by these very bytes, and
-// look one byte before the return address for unwind data, so a byte that has none comes first.
+// The signal frame's return address. gdb and libgcc know a signal frame by these very bytes; libunwind needs unwind data
+// that says where the kernel saved the registers, as libc's own has. All look one byte before a return address for it, so
+// the data begins with a byte that nobody runs.
         .p2align 4
-        nop
         .globl libprobe_restorer
         .hidden libprobe_restorer
         .type libprobe_restorer, @function
+.macro saved_in_context dwarf_number, offset    // DW_CFA_expression: DW_OP_breg7 offset; rsp is the context's address
+        .cfi_escape 0x10, \dwarf_number, 3, 0x77, 0x80 | ((\offset) & 0x7f), (\offset) >> 7
+.endm
+        .cfi_startproc simple
+        .cfi_signal_frame
+        // DW_CFA_def_cfa_expression: DW_OP_breg7 offset, DW_OP_deref
+        .cfi_escape 0x0f, 4, 0x77, 0x80 | ((RSP_) & 0x7f), (RSP_) >> 7, 0x06
+        saved_in_context 0, RAX_
+        saved_in_context 1, RDX_
+        saved_in_context 2, RCX_
+        saved_in_context 3, RBX_
+        saved_in_context 4, RSI_
+        saved_in_context 5, RDI_
+        saved_in_context 6, RBP_
+        saved_in_context 7, RSP_
+        saved_in_context 8, R8_
+        saved_in_context 9, R9_
+        saved_in_context 10, R10_
+        saved_in_context 11, R11_
+        saved_in_context 12, R12_
+        saved_in_context 13, R13_
+        saved_in_context 14, R14_
+        saved_in_context 15, R15_
+        saved_in_context 16, RIP_
+        nop
 libprobe_restorer:
         movq    $15, %rax               // __NR_rt_sigreturn
         syscall
         .globl libprobe_restorer_end
         .hidden libprobe_restorer_end
 libprobe_restorer_end:
+        .cfi_endproc
         .size libprobe_restorer, .-libprobe_restorer
 
         .section .note.GNU-stack, "", @progbits

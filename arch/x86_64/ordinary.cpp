@@ -104,9 +104,9 @@ void save_return(std::uintptr_t sp, std::size_t number) noexcept {
   libprobe_saved_returns[number] = word_at(sp);
 }
 
-void call_from_slot(registers& regs, std::size_t number) noexcept {
+void call_from_slot(registers& regs, std::uintptr_t body, std::size_t number) noexcept {
   hijack_return(regs.rsp, number);  // the call will write the same once more; until then a signal may look
-  libprobe_call_targets[number] = regs.rip;
+  libprobe_call_targets[number] = body;
   regs.rsp += sizeof(std::uint64_t);
   regs.rip = return_slot(number) - call_bytes;
 }

@@ -48,7 +48,8 @@ bool jump_planner::link_entry(site::purpose purpose, chain& made) {
       slots_.get(follow ? slot_kind::follow : slot_kind::replace, made.about->address,
                  [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
                    return arch::emit_detour(
-                       made.about, 0, follow ? arch::detour_end::follows : arch::detour_end::returns, slot,
+                       made.about, made.about->address, 0,
+                       follow ? arch::detour_end::follows : arch::detour_end::returns, slot,
                        follow ? static_cast<std::uintptr_t>(from_thread_base(&site::self.follow)) : 0, code);
                  });
   if (!front) return false;
@@ -77,8 +78,8 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
     if (i == 0 && of.after && !arch::is_branch(plans[0])) {
       const auto behind =
           slots_.get(slot_kind::after, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-            return arch::emit_detour(made.about, plans[0].length, arch::detour_end::goes_on, slot, next,
-                                     code);
+            return arch::emit_detour(made.about, at.address, plans[0].length, arch::detour_end::goes_on, slot,
+                                     next, code);
           });
       if (!behind) return false;
       next = behind->code;
@@ -97,7 +98,7 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
     return link_entry(of.purpose, made);
   const auto front =
       slots_.get(slot_kind::before, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-        return arch::emit_detour(made.about, 0, arch::detour_end::goes_on, slot, next, code);
+        return arch::emit_detour(made.about, at.address, 0, arch::detour_end::goes_on, slot, next, code);
       });
   if (!front) return false;
   made.detour = front->code;

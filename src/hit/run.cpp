@@ -72,6 +72,7 @@ void run_branch(const site::site& at, site::hit& hit) noexcept {
 
 void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   auto& regs = hit.regs;
+  std::uintptr_t body = 0;  // not in regs until the call is made: unwinders find the function there
   if (redirected) {
     if (hit.replacement != nullptr) {
       end_replacement(*hit.replacement);
@@ -82,17 +83,19 @@ void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   } else if (const bool after = at.wants_after(); after && arch::is_branch(at.plan)) {
     return run_branch(at, hit);
   } else if (after && !hit.by_detour) {
-    regs.set_ip(at.code->trap_part());
+    body = at.code->trap_part();
   } else {
-    regs.set_ip(at.body.load(std::memory_order_acquire));
+    body = at.body.load(std::memory_order_acquire);
   }
-  if (hit.call == nullptr) return;
-  const auto number = site::number_of(*hit.call);
-  if (regs.sp() == hit.call->sp) {
-    arch::call_from_slot(regs, number);
-  } else {
-    arch::return_to_slot(regs, number);  // a handler overrode the return
+  if (body == 0) body = regs.ip();
+  const bool calls = hit.call != nullptr && regs.sp() == hit.call->sp;
+  if (calls) {
+    arch::call_from_slot(regs, body, site::number_of(*hit.call));
+    return;
   }
+  regs.set_ip(body);
+  if (hit.call != nullptr)
+    arch::return_to_slot(regs, site::number_of(*hit.call));  // a handler overrode the return
 }
 
 void run_after(const site::site& at, registers& regs, arch::vector_use saved) noexcept {

@@ -93,8 +93,10 @@ bool interrupt(tracee& child, int signo, std::uintptr_t end) {
   child.send(signo);
   if (!child.step(0) || child.signal() != signo || !child.step(signo)) return false;
   if (!child.go_to_stop()) return false;
+  long pass = 0;  // of breakpoints, where the handler left for other code
   for (int steps = 0; steps < 100'000; ++steps) {
-    if (!child.step(0)) return false;
+    if (!child.step(pass)) return false;
+    pass = child.to_deliver();
     const auto now = child.registers();
     if (now.rip == end) return true;
     if (now.rsp == before.rsp && now.rip == before.rip) return true;

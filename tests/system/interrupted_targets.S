@@ -135,6 +135,28 @@ function interrupted_forms
         ret
 done interrupted_forms
 
+// x + 1, by operands that are relative to the instruction
+function interrupted_far
+        push    %rbx
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbx, 0
+        mov     interrupted_five(%rip), %rbx
+        mov     %rdi, interrupted_cell(%rip)
+        add     %rbx, interrupted_cell(%rip)
+        cmpq    $3, interrupted_cell(%rip)
+        mov     interrupted_cell(%rip), %rsi
+        movq    interrupted_five(%rip), %xmm0
+        imul    interrupted_one(%rip), %rdi
+        lea     interrupted_five(%rip), %rdx
+        call    *interrupted_pointer(%rip)
+        mov     -8(%rsp), %rcx          // of the red zone, which copies leave alone
+        cmp     interrupted_five(%rip), %rsi
+        pop     %rbx
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbx
+        ret
+done interrupted_far
+
 function interrupted_leaf
         lea     1(%rdi), %rax
         ret
@@ -145,6 +167,10 @@ interrupted_five:
         .quad   5
 interrupted_eight:
         .quad   8
+interrupted_one:
+        .quad   1
+interrupted_cell:
+        .quad   0
         .section .data.rel.local, "aw"
         .p2align 3
 interrupted_pointer:

@@ -1,6 +1,7 @@
 // Signals at every instruction of a probed function, of what libprobe puts in its way, and of libprobe
 // itself: handlers see what they would see without probes, unwind to the true callers, and may change what
 // they see.
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -12,6 +13,8 @@
 #include <optional>
 
 #include "arch/arch.hpp"
+#include "site/site.hpp"
+#include "site/slots.hpp"
 #include "support/interrupting.hpp"
 #include "support/jumping.hpp"
 
@@ -20,6 +23,7 @@ long interrupted_drive(long (*subject)(long), long x);
 void interrupted_caller();
 long interrupted_plain(long);
 long interrupted_forms(long);
+long interrupted_far(long);
 extern const char interrupted_begin[], interrupted_end[], interrupted_behind[], interrupted_recovered[];
 extern const char __executable_start, etext;  // the linker's
 extern std::uint64_t interrupted_stack, interrupted_r15;
@@ -44,7 +48,7 @@ struct sighting {
   std::uintptr_t driver_kept[registers_kept];
 };
 
-enum class deed : std::uint8_t { look, count_in_r15, recover };
+enum class deed : std::uint8_t { look, count_in_r15, recover, jump };
 
 /// Shared with the tracer.
 struct board {
@@ -55,6 +59,11 @@ struct board {
   long result;
   std::uint64_t r15, hits, wanted_hits, missed;
   char failure[200];
+  char tactics[100];
+  struct slot {
+    std::uintptr_t start, end;
+  } far_copies[50];  // that reach their operand by another register
+  std::size_t far_copies_count;
   sighting seen[most];
 };
 board* shared = nullptr;
@@ -93,6 +102,7 @@ struct extent {
   }
 };
 extent* subject_text = nullptr;
+sigjmp_buf before_call;
 
 void on_signal(int, siginfo_t*, void* frame) {
   auto& g = static_cast<ucontext_t*>(frame)->uc_mcontext.gregs;
@@ -112,7 +122,9 @@ void on_signal(int, siginfo_t*, void* frame) {
     g[REG_RSP] = static_cast<greg_t>(interrupted_stack);
     ++shared->counted;
   }
+  if (shared->what == deed::jump) ++shared->counted;
   interrupting::handler_ends();
+  if (shared->what == deed::jump) siglongjmp(before_call, 1);
 }
 
 // ---- what stands in the way
@@ -238,7 +250,52 @@ struct subject_of_test {
   const char* name;
   long (*function)(long);
 };
-const subject_of_test subjects[] = {{"plain", interrupted_plain}, {"forms", interrupted_forms}};
+const subject_of_test subjects[] = {
+    {"plain", interrupted_plain}, {"forms", interrupted_forms}, {"far", interrupted_far}};
+
+/// How each probe in the function is reached: a letter for each, by address.
+void note_tactics(long (*function)(long)) {
+  const extent where{test::code_of(function)};
+  auto rows = list_probes();
+  std::ranges::sort(rows, {}, &probe_row::address);
+  std::size_t count = 0;
+  for (const auto& row : rows) {
+    if (!where.has(static_cast<greg_t>(row.address)) || count + 1 == sizeof shared->tactics) continue;
+    static const std::map<std::string, char, std::less<>> letters{
+        {"over_long", 'l'}, {"punned", 'p'}, {"prefixed", 'x'}, {"over_several", 's'}, {"breakpoint", '.'}};
+    const auto letter = letters.find(row.tactic);
+    shared->tactics[count++] = letter == letters.end() ? '?' : letter->second;
+  }
+  shared->tactics[count] = 0;
+}
+
+/// From now on all that is mapped for code is more than 2 GiB from this program, but for pages: hops.
+void crowd_out() {
+  constexpr std::uintptr_t most = std::uintptr_t{1} << 20, least = std::uintptr_t{1} << 15;
+  constexpr std::uintptr_t reach = (std::uintptr_t{1} << 31) + 2 * most;
+  const auto reserve = [](std::uintptr_t at, std::uintptr_t size) {
+    return mmap(reinterpret_cast<void*>(at), size, PROT_NONE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) != MAP_FAILED;
+  };
+  const auto here = address(&__executable_start) & ~(most - 1);
+  for (auto at = here - reach; at != here + reach; at += most) {
+    if (reserve(at, most - least)) continue;
+    for (auto part = at; part != at + most - least; part += least) reserve(part, least);
+  }
+}
+
+/// Which copies of the function's instructions came to use another register instead of the instruction
+/// pointer.
+void note_far_copies(long (*function)(long)) {
+  const test::whole_function whole{test::code_of(function)};
+  for (const auto* instruction : whole.instructions) {
+    const auto* const at = site::sites.find(address(instruction));
+    const auto* const slot = at == nullptr ? nullptr : site::slot_at(at->first_copy);
+    if (slot == nullptr || slot->layout.scratch == arch::displaced::no_register) continue;
+    shared->far_copies[shared->far_copies_count++] = {slot->code,
+                                                      slot->code + slot->layout.units * arch::slot_unit};
+  }
+}
 
 // ---- the tracee
 
@@ -330,6 +387,40 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
   void TearDown() override { munmap(shared, sizeof *shared); }
   static long (*function())(long) { return std::get<0>(GetParam()).function; }
   static const obstacle& in_the_way() { return std::get<1>(GetParam()); }
+  /// In the tracee.
+  static std::unique_ptr<probes> place(long (*function)(long)) {
+    if (function == interrupted_far) crowd_out();
+    auto made = in_the_way().make(function);
+    note_tactics(function);
+    note_far_copies(function);
+    return made;
+  }
+  /// Whatever is reached by another tactic is another case. Which of the short jumps one is may depend on
+  /// where the linker has put what an instruction refers to.
+  static void expect_tactics() {
+    static const std::map<std::string, std::string, std::less<>> meant{
+        {"plain_even", ".jlj"},
+        {"plain_odd", "jllj"},
+        {"plain_all", "...lll.j"},
+        {"plain_stepped", "........"},
+        {"forms_all", "..l.....l..l.ll.l.ll...l.l....l.l..j"},
+        {"forms_odd", "jjj.jlljjljlljjjjj"},
+        {"forms_stepped", "...................................."},
+        {"far_even", "jlllll."},
+        {"far_odd", "llll.l."}};
+    const std::string subject = std::get<0>(GetParam()).name;
+    std::string kind = in_the_way().name;
+    if (kind == "counters_even" || kind == "even_post") kind = "even";
+    if (kind == "counters_odd" || kind == "odd_post") kind = "odd";
+    if (kind == "trap_post") kind = "stepped";
+    const auto known = meant.find(subject + "_" + kind);
+    // At the entry, of functions that begin alike.
+    const std::string wanted = known != meant.end() ? known->second : "j";
+    std::string found = shared->tactics;
+    std::ranges::replace_if(
+        found, [](char c) { return c == 'p' || c == 'x' || c == 's'; }, 'j');
+    EXPECT_EQ(found, wanted) << shared->tactics;
+  }
 
   /// In the probed function, or in code that was made for its probes.
   [[nodiscard]] bool on_the_way(std::uintptr_t ip) const {
@@ -397,6 +488,21 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
     std::printf("%zu signals, %zu of them in the program\n", shared->count, in_program);
   }
 
+  /// There are such, and signals came at their instructions.
+  void expect_far_copies() const {
+    EXPECT_GE(shared->far_copies_count, 3U);
+    for (std::size_t i = 0; i < shared->far_copies_count; ++i) {
+      const auto& copy = shared->far_copies[i];
+      const auto distance = static_cast<std::int64_t>(copy.start - address(interrupted_begin));
+      EXPECT_GT(std::abs(distance), std::int64_t{1} << 31);
+      const auto inside = std::ranges::count_if(visits_, [&copy](const auto& visit) {
+        return visit.first >= copy.start && visit.first < copy.end;
+      });
+      EXPECT_GE(inside, 5) << "instructions of a copy";
+    }
+    std::printf("%zu copies far from their operands\n", shared->far_copies_count);
+  }
+
   std::optional<extent> text_;
   std::map<std::uintptr_t, int> visits_;
   states native_;
@@ -421,13 +527,24 @@ INSTANTIATE_TEST_SUITE_P(Short, Changed, testing::Combine(testing::Values(subjec
                          name_of);
 struct Left : Interrupted {};
 INSTANTIATE_TEST_SUITE_P(Short, Left, testing::Combine(testing::Values(subjects[0]), but_replaced), name_of);
+struct Jumped : Interrupted {};
+INSTANTIATE_TEST_SUITE_P(Short, Jumped,
+                         testing::Combine(testing::Values(subjects[0]),
+                                          testing::Values(obstacles[0], obstacles[4], obstacles[5],
+                                                          obstacles[9])),
+                         name_of);
+/// Copies that reach their operands by another register.
+INSTANTIATE_TEST_SUITE_P(Far, Interrupted,
+                         testing::Combine(testing::Values(subjects[2]),
+                                          testing::Values(obstacles[0], obstacles[4])),
+                         name_of);
 
 TEST_P(Interrupted, ShowsWhatThereWouldBeWithoutProbes) {
   const auto body = [] {
     install();
     interrupting::next_round();
     if (!call(function())) return fail("natively");
-    const auto probes = in_the_way().make(function());
+    const auto probes = place(function());
     if (!call(function())) return fail("undisturbed");
     const auto before = probes->seen();
     if (!call(function())) return fail("undisturbed");
@@ -454,12 +571,14 @@ TEST_P(Interrupted, ShowsWhatThereWouldBeWithoutProbes) {
   EXPECT_EQ(shared->hits, shared->wanted_hits);
   EXPECT_EQ(shared->missed, 0U);
   compare();
+  expect_tactics();
+  if (function() == interrupted_far) expect_far_copies();
 }
 
 TEST_P(Changed, ByHandlersRegistersStayChanged) {
   const auto body = [] {
     install();
-    const auto probes = in_the_way().make(function());
+    const auto probes = place(function());
     if (!call(function())) return fail("undisturbed");
     const auto before = interrupted_r15;
     shared->what = deed::count_in_r15;
@@ -480,7 +599,7 @@ TEST_P(Changed, ByHandlersRegistersStayChanged) {
 TEST_P(Left, ByHandlersGoesOnThere) {
   const auto body = [] {
     install();
-    const auto probes = in_the_way().make(function());
+    const auto probes = place(function());
     if (!call(function())) return fail("undisturbed");
     const auto before = probes->seen();
     if (!call(function())) return fail("undisturbed");
@@ -503,6 +622,46 @@ TEST_P(Left, ByHandlersGoesOnThere) {
   };
   const int code = interrupting::run(
       body, [this](int round) { return only(static_cast<std::size_t>(round) + 1); }, [](int) {});
+  EXPECT_EQ(code, 0) << shared->failure << " " << shared->result;
+  EXPECT_EQ(shared->hits, shared->wanted_hits);
+  EXPECT_EQ(shared->missed, 0U);
+  EXPECT_GT(shared->counted, 5U);
+}
+
+/// The handler leaves by siglongjmp, each time from another instruction. What it interrupted was no handler:
+/// so nothing is missed from then on, and no removal waits for it.
+TEST_P(Jumped, OutOfByHandlers) {
+  const auto body = [] {
+    install();
+    auto probes = place(function());
+    if (!call(function())) return fail("undisturbed");
+    const auto before = probes->seen();
+    if (!call(function())) return fail("undisturbed");
+    shared->wanted_hits = probes->seen() - before;
+    shared->what = deed::jump;
+    for (int n = 1;; ++n) {
+      shared->count = 0;
+      const volatile auto counted = shared->counted;
+      interrupting::next_round();
+      if (sigsetjmp(before_call, 1) == 0) {
+        if (!call(function())) return fail("no jump, and a wrong result");
+        if (shared->counted != counted) return fail("came back");
+        break;  // there are no more instructions
+      }
+      // To where the round ends, with the probes hit in between.
+      if (!call(function())) return fail("after the jump");
+    }
+    shared->what = deed::look;
+    const auto then = probes->seen();
+    if (!call(function())) return fail("at last");
+    shared->hits = probes->seen() - then;
+    shared->missed = probes->missed();
+    probes.reset();  // comes back
+    if (commit_probes()) return fail("a handler seems to be running");
+    return call(function()) ? 0 : fail("without probes");
+  };
+  const int code = interrupting::run(
+      body, [this](int round) { return only(static_cast<std::size_t>(round) + 1); }, [](int) {}, false);
   EXPECT_EQ(code, 0) << shared->failure << " " << shared->result;
   EXPECT_EQ(shared->hits, shared->wanted_hits);
   EXPECT_EQ(shared->missed, 0U);

@@ -5,10 +5,12 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
+#include <thread>
 
 #include "site/site.hpp"
 #include "support/jumping.hpp"
@@ -422,8 +424,8 @@ TEST(InnerBoundaries, AreEnteredFromOutside) {
   }
 }
 
-/// jump_several_two without its first instruction: rcx as it was, which jump_into makes the same. Who comes so again and
-/// again has the jump go back to a breakpoint.
+/// jump_several_two without its first instruction: rcx as it was, which jump_into makes the same. Who comes
+/// so again and again has the jump go back to a breakpoint.
 TEST(InnerBoundaries, AtTheSecondByteUntilTheJumpGivesUp) {
   auto p = counting(jump_several_two_site);
   ASSERT_FALSE(register_probe(p));
@@ -446,6 +448,53 @@ TEST(InnerBoundaries, AtTheSecondByteUntilTheJumpGivesUp) {
   EXPECT_EQ(row.reason, "too many branches led into the jump");
   unregister_probe(p);
   with_pointer{jump_several_two, 3}.check();
+}
+
+/// A process forks while one of its threads makes a jump give up: the text is whole in both, and goes on from
+/// there.
+TEST(InnerBoundaries, ForksWhileAJumpGivesUp) {
+  const auto original = test::bytes_at(jump_several_two_site, 16);
+  const auto works = [](std::uint64_t hits_before, const probe& p) {
+    for (int i = 0; i < 100; ++i) {
+      unsigned char cell = 5, whole = 5;
+      if (jump_into(77, &cell, jump_several_two_site + 2) != 77 || cell != with_pointer::after(&cell, 3))
+        return false;
+      if (jump_several_two(77, &whole) != 77 || whole != with_pointer::after(&whole, 3)) return false;
+    }
+    return hits(p) == hits_before + 100 && nmissed(p) == 0;
+  };
+  const auto ends_well = [&](probe& p) {
+    if (!works(hits(p), p)) return 1;
+    unregister_probe(p);
+    if (test::bytes_at(jump_several_two_site, 16) != original) return 2;
+    if (register_probe(p)) return 3;
+    if (row_at(jump_several_two_site).tactic != "over_several") return 4;
+    if (!works(0, p)) return 5;
+    unregister_probe(p);
+    return test::bytes_at(jump_several_two_site, 16) == original ? 0 : 6;
+  };
+  int gave_up = 0;
+  for (int round = 0; round < 40 && !HasFailure(); ++round) {
+    auto p = counting(jump_several_two_site);
+    ASSERT_FALSE(register_probe(p));
+    std::atomic<int> came{0};
+    std::atomic<bool> wrong{false};
+    std::thread into{[&] {
+      for (; came < 100; ++came) {
+        unsigned char cell = 5;
+        if (jump_into(77, &cell, jump_several_two_site + 2) != 77 || cell != with_pointer::after(&cell, 3))
+          wrong = true;
+      }
+    }};
+    while (came < 60 + round % 8) {
+    }
+    EXPECT_EQ(test::told(test::status_of_child([&] { return ends_well(p); })), test::exited_with(0));
+    into.join();
+    EXPECT_FALSE(wrong);
+    gave_up += row_at(jump_several_two_site).tactic == "breakpoint";
+    EXPECT_EQ(ends_well(p), 0);
+  }
+  EXPECT_GT(gave_up, 30);
 }
 
 /// The program's own action, set before libprobe sets its one.

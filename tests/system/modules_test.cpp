@@ -8,7 +8,8 @@
 #include <optional>
 #include <thread>
 
-#include "support/probing.hpp"
+#include "support/child.hpp"
+#include "support/failing_calls.hpp"
 
 namespace libprobe {
 namespace {
@@ -339,6 +340,61 @@ TEST(Modules, PendingTakesAnySymbolThatComes) {
   EXPECT_FALSE(only_row().pending);
   EXPECT_EQ(plugin.call(1, 1), 11);
   EXPECT_EQ(hits(p), 1U);
+}
+
+/// From the n-th system call of the loading on all fail. 1: the code for the probe could be written, the
+/// module's text could not.
+int load_where_calls_fail(long nth, long& calls) {
+  using test::failing_calls;
+  using which = failing_calls::which;
+  struct told {
+    long calls;
+    int placed;
+  };
+  auto* const found = static_cast<told*>(
+      mmap(nullptr, sizeof(told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  test::in_child([&]() -> test::flaw {
+    test::demand(failing_calls::install(), "seccomp");
+    probe p{.at = where, .pre_handler = just_count, .flags = probe_flags::pending};
+    HOLDS(!register_probe(p));
+    failing_calls::arm(nth, which::all);
+    void* const plugin = dlopen(MODULES_PLUGIN, RTLD_NOW | RTLD_LOCAL);
+    found->calls = failing_calls::disarm();
+    const auto row = list_probes().at(0);
+    if (plugin == nullptr || row.pending || !row.disabled) return nullptr;
+    const auto call = reinterpret_cast<work>(dlsym(plugin, "plugin_work"));
+    HOLDS(address_of(p) != nullptr && call(1, 1) == 11 && hits(p) == 0);
+    failing_calls::arm(1, which::all);
+    const auto why = enable_probe(p);
+    failing_calls::disarm();
+    if (why) {  // else the breakpoint stood already, and the calls failed behind it
+      HOLDS(why == errc::text_not_writable);
+      HOLDS(list_probes().at(0).disabled && call(1, 1) == 11 && hits(p) == 0);
+      HOLDS(!enable_probe(p));
+      found->placed = 1;
+    }
+    HOLDS(!list_probes().at(0).disabled && call(1, 1) == 11 && hits(p) == 1);
+    unregister_probe(p);
+    HOLDS(call(1, 1) == 11 && hits(p) == 1);
+    return nullptr;
+  });
+  calls = found->calls;
+  const int placed = found->placed;
+  munmap(found, sizeof(told));
+  return placed;
+}
+
+TEST(Modules, APendingProbeWhoseTextCannotBeWrittenIsPlacedAndDisabled) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "their run-time libraries need system calls themselves";
+#endif
+  long calls = 0, ignored = 0;
+  ASSERT_EQ(load_where_calls_fail(0, calls), 0);
+  ASSERT_GT(calls, 5);
+  int placed = 0;
+  for (long nth = calls; nth > 0 && placed == 0 && !HasFailure(); --nth)
+    placed = load_where_calls_fail(nth, ignored);
+  EXPECT_EQ(placed, 1) << "of " << calls << " calls";
 }
 
 TEST(Modules, APendingProbeMayRestAndLeave) {
