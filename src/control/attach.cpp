@@ -213,6 +213,17 @@ void registry::add_old_jumps(placement& placed) {
   placed.yielding.erase(std::unique(placed.yielding.begin(), placed.yielding.end()), placed.yielding.end());
 }
 
+namespace {
+
+/// Of text that could not be written.
+const char* refusal(errc why) noexcept {
+  if (why == errc::text_changed) return "the text to be patched is not what was decoded";
+  return why == errc::out_of_memory ? "no memory to write the program's text"
+                                    : "the kernel refuses to write the program's text";
+}
+
+}  // namespace
+
 /// Jumps whose bytes others need become breakpoints first.
 errc registry::make_way(placement& placed, std::string& detail) {
   std::vector<site::site*> armed;
@@ -220,7 +231,7 @@ errc registry::make_way(placement& placed, std::string& detail) {
                [](const site::site* at) { return at->now > site::text::breakpoint; });
   const auto why = write(armed, site::text::breakpoint);
   if (why != errc::ok) {
-    detail = "the kernel refuses to write the program's text";
+    detail = refusal(why);
     return why;
   }
   for (auto* at : placed.yielding) {
@@ -304,8 +315,7 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
   const auto why = write(sites, site::text::jump);
   if (why == errc::ok) return why;
   functions_.forget();
-  detail = why == errc::text_changed ? "the text to be patched is not what was decoded"
-                                     : "the kernel refuses to write the program's text";
+  detail = refusal(why);
   return why;
 }
 
@@ -410,6 +420,12 @@ std::optional<errc> registry::attach(std::span<request> requests, std::span<wait
       why = errc::out_of_memory;
     }
     if (why == errc::ok) why = place(requests, detail);
+    // Found in a module that came after `known`, and has gone since.
+    const bool untouched =
+        std::none_of(requests.begin(), requests.end(), [](const request& r) { return r.what == nullptr; });
+    if (why == errc::not_executable && untouched && look_at_modules() &&
+        modules_->counts.removed != known.counts.removed)
+      return std::nullopt;
     if (why == errc::ok) wait_for_modules(later);
     tidy();
     queued = why != errc::ok && !queue_.empty();

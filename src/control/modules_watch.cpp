@@ -65,6 +65,7 @@ bool registry::look_at_modules() noexcept {
   try {
     const auto before = std::exchange(modules_, symbols::current_modules());
     if (before != nullptr && before->counts.removed != modules_->counts.removed) take_leave(*before);
+    settle_strays();
     return true;
   } catch (const std::bad_alloc&) {
     told_of_unloading_ = false;  // once is enough not to have known each time
@@ -82,6 +83,25 @@ void registry::take_leave(const symbols::snapshot& before) noexcept {
       if (at.module == one.get() && (!stays || !stands(at))) take_leave(at, one);
     });
   }
+}
+
+/// Sites that lay in no module, and do now. Either they were placed in it before the loader listed it (or
+/// while it came, went and came again), or the program's own code has been unmapped and the module has taken
+/// its place.
+void registry::settle_strays() noexcept {
+  const site::text_owner mine;
+  site::sites.for_each([this](site::site& at) {
+    if (at.module != nullptr) return;
+    const auto owner =
+        std::find_if(modules_->modules.begin(), modules_->modules.end(),
+                     [&at](const auto& one) { return one->segment_at(at.address) != nullptr; });
+    if (owner == modules_->modules.end()) return;
+    if (stands(at)) {
+      at.module = owner->get();
+    } else {
+      take_leave(at, *owner);
+    }
+  });
 }
 
 /// Nothing is written any more, and nobody finds the site by its address: something else may lie there soon.

@@ -167,6 +167,7 @@ class registry : private window_observer {
   void replace_gone(const request& by) noexcept;
   bool look_at_modules() noexcept;
   void take_leave(const symbols::snapshot& before) noexcept;
+  void settle_strays() noexcept;
   void take_leave(site::site& at, const std::shared_ptr<const symbols::module>& with) noexcept;
   bool lead_elsewhere(std::span<const request> requests, const symbols::snapshot& known) const;
   void wait_for_modules(std::span<waiting> later) noexcept;

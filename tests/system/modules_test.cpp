@@ -200,6 +200,41 @@ TEST(Modules, NothingIsWrittenWhereTheLibraryWas) {
   munmap(mine, 4096);
 }
 
+/// Code that was in no module is unmapped, and a library comes to lie where it was: its probes are hit.
+TEST(Modules, ALibraryTakesThePlaceOfOtherCode) {
+  void* address = nullptr;
+  {
+    const library plugin;
+    address = plugin.symbol<void*>("plugin_work");
+  }
+  auto* const page =
+      reinterpret_cast<std::uint8_t*>(reinterpret_cast<std::uintptr_t>(address) & ~std::uintptr_t{4095});
+  ASSERT_EQ(mmap(page, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+            page);
+  std::fill_n(static_cast<std::uint8_t*>(address), 16, std::uint8_t{0x90});
+  static_cast<std::uint8_t*>(address)[16] = 0xc3;
+  probe of_old{.at = address, .pre_handler = just_count};
+  ASSERT_FALSE(register_probe(of_old)) << last_error_detail();
+  reinterpret_cast<void (*)()>(address)();
+  EXPECT_EQ(hits(of_old), 1U);
+  munmap(page, 4096);
+
+  probe of_new{.at = where, .pre_handler = just_count, .flags = probe_flags::pending};
+  ASSERT_FALSE(register_probe(of_new));
+  const library plugin;
+  ASSERT_EQ(plugin.symbol<void*>("plugin_work"), address) << "the kernel has put it elsewhere";
+  EXPECT_EQ(plugin.call(2, 3), 23);
+  EXPECT_EQ(hits(of_new), 2U);  // the constructor's call, too
+  EXPECT_EQ(hits(of_old), 1U);
+  const auto rows = list_probes();
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_TRUE(rows[0].gone != rows[1].gone);
+  unregister_probe(of_old);
+  EXPECT_EQ(plugin.call(2, 3), 23);
+  EXPECT_EQ(hits(of_new), 3U);
+}
+
 volatile sig_atomic_t own_traps = 0;
 
 /// A breakpoint of the program's own, at the very address: no handler of the gone probe sees it.

@@ -1,5 +1,6 @@
 // Libraries loaded and unloaded by some threads, while others place and remove probes there.
 #include <dlfcn.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
@@ -44,6 +45,18 @@ constexpr int shared = owners;
 void nothing(int, int) {}
 int in_place(int a, int b) { return reinterpret_cast<work>(original(*current_replacement()))(a, b) + 1000; }
 
+/// What became of the probes in one file.
+std::string rows_of(const std::string& file) {
+  std::string told;
+  for (const auto& row : list_probes()) {
+    if (row.symbol.find(file) == std::string::npos && row.module.find(file) == std::string::npos) continue;
+    told +=
+        fmt::format("\n{} {:#x} {} {}{}{}{}: {}", row.kind, row.address, row.symbol, row.gone ? "gone " : "",
+                    row.pending ? "pending " : "", row.disabled ? "disabled " : "", row.tactic, row.reason);
+  }
+  return told;
+}
+
 /// Loads a library that is its own again and again: its probes see each call, the constructor's first.
 void own(const plugins& all, int number, const test::until_time_is_over& time) {
   const auto where = plugins::name(number) + ":plugin_work";
@@ -60,11 +73,12 @@ void own(const plugins& all, int number, const test::until_time_is_over& time) {
     void* const library = dlopen(all.path(number).c_str(), RTLD_NOW);
     ASSERT_NE(library, nullptr) << dlerror();
     const int more = round % 2 != 0 ? 1000 : 0;
-    ASSERT_EQ(*static_cast<int*>(dlsym(library, "plugin_early_work")), 12 + more);
+    ASSERT_EQ(*static_cast<int*>(dlsym(library, "plugin_early_work")), 12 + more)
+        << rows_of(plugins::name(number));
     const auto call = reinterpret_cast<work>(dlsym(library, "plugin_work"));
-    for (int i = 0; i < 5; ++i) ASSERT_EQ(call(i, 1), 10 * i + 1 + more);
-    ASSERT_EQ(hits(p) + nmissed(p), 6U);
-    ASSERT_EQ(hits(r) + nmissed(r), 6U);
+    for (int i = 0; i < 5; ++i) ASSERT_EQ(call(i, 1), 10 * i + 1 + more) << rows_of(plugins::name(number));
+    ASSERT_EQ(hits(p) + nmissed(p), 6U) << rows_of(plugins::name(number));
+    ASSERT_EQ(hits(r) + nmissed(r), 6U) << rows_of(plugins::name(number));
     dlclose(library);
     if (round % 3 != 0) continue;
     batch remove;
