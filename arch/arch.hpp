@@ -22,7 +22,7 @@
 #include "jump.hpp"          // enum tactic, struct jump_shape, jump_shapes(), write_jump()
 #include "linkage.hpp"       // linkage stubs, relocations, the signal-return stub
 #include "machine.hpp"       // breakpoint, system_call(), cpu_relax(), the kind of processor
-#include "return_slots.h"    // RETURN_CHUNKS
+#include "return_slots.hpp"  // return_slot(), hijack_return(): where followed calls return to
 #include "system_calls.hpp"  // system_calls_in(), system_call_at(), answer_system_call()
 #include "vectors.hpp"       // struct vector_use: what a handler may do to the extended state
 
@@ -137,28 +137,13 @@ std::uintptr_t return_address(const registers& regs) noexcept;
 void divert_to_entry(registers& regs, std::uintptr_t word) noexcept;
 void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept;
 
-/// Return slots, by number: where followed calls return to. Not every number below the count has one.
-inline constexpr std::size_t return_slot_count = std::size_t{128} * RETURN_CHUNKS;
+/// See return_slots.hpp.
 bool is_return_slot(std::size_t number) noexcept;
-/// The address that a followed call returns to.
-std::uintptr_t return_slot(std::size_t number) noexcept;
 /// The number of the slot whose code or call an instruction pointer lies in; return_slot_count if none.
 std::size_t return_slot_at(std::uintptr_t ip) noexcept;
-/// What the handlers at its return may do to the extended state. Before the function runs.
-void set_return_vectors(std::size_t number, const vector_use& use) noexcept;
-/// Where the followed call truly returns to.
-std::uintptr_t saved_return(std::size_t number) noexcept;
-/// Saves the return address that lies at `sp`, which stays there: until one of the three below.
-void save_return(std::uintptr_t sp, std::size_t number) noexcept;
-/// A function that is about to begin, at `body`, will return to the slot: it is called from there, so that
-/// the return-stack buffer, and a shadow stack, see a matching pair. Signal-safe.
+/// A function that is about to begin, at `body`, will be called from the slot, as by call_from_detour().
+/// Signal-safe.
 void call_from_slot(registers& regs, std::uintptr_t body, std::size_t number) noexcept;
-/// The same for a function whose code goes on at `body`, by a detour that `follows`: the address for its
-/// variable.
-std::uintptr_t call_from_detour(std::uintptr_t sp, std::uintptr_t body, std::size_t number) noexcept;
-/// The same without a call of our own, where the function has begun already and its return address lies at
-/// `sp`.
-void hijack_return(std::uintptr_t sp, std::size_t number) noexcept;
 /// A function that has returned already (its result overridden) goes to the slot all the same. Signal-safe.
 void return_to_slot(registers& regs, std::size_t number) noexcept;
 

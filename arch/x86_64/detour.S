@@ -94,6 +94,10 @@ libprobe_save_vectors:
 #define ADDRESS_IS_AT(offset) \
         .cfi_escape 0x16, 16, 7, 0x77, ((offset) & 0x7f) | 0x80, (offset) >> 7, 0x06, 0x23, NEXT_INSTRUCTION, 0x06
 
+.macro address_above bytes
+        ADDRESS_IS_AT(\bytes)
+.endm
+
 .macro detour_cfi_live          // nothing lies there any more, or below what a signal leaves alone
         .irp    name, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
         .cfi_same_value %\name
@@ -250,14 +254,26 @@ libprobe_load_vectors:
         .cfi_endproc
         .size libprobe_load_vectors, .-libprobe_load_vectors
 
+// Makes room for the frame, with the flags in their place. `note` is told how far rsp is below where it was.
+.macro no_note bytes
+.endm
+.macro open_frame note=no_note
+        leaq    RFLAGS_+8-REGISTERS(%rsp), %rsp
+        .cfi_adjust_cfa_offset REGISTERS-RFLAGS_-8
+        \note  (REGISTERS-RFLAGS_-8)
+        pushfq
+        .cfi_adjust_cfa_offset 8
+        \note  (REGISTERS-RFLAGS_)
+        leaq    -RFLAGS_(%rsp), %rsp
+        .cfi_adjust_cfa_offset RFLAGS_
+        \note  REGISTERS
+.endm
+
 // From here on rbx is the frame, and rsp below it and below the room for the vector registers.
 .macro begin_frame cfi:vararg
         movq    %rsp, %rbx
         \cfi
-        pushfq
-        popq    %rcx
-        movq    %rcx, RFLAGS_(%rbx)
-        testl   $UNUSUAL_FLAGS, %ecx
+        testl   $UNUSUAL_FLAGS, RFLAGS_(%rbx)
         jz      9f
         pushq   $2                      // compiled code wants them clear
         popfq
@@ -281,9 +297,7 @@ libprobe_load_vectors:
         .cfi_personality 0x9b, DW.ref.libprobe_handler_personality
         .cfi_def_cfa %rsp, CALLED
         ADDRESS_IS_AT(0)
-        leaq    -REGISTERS(%rsp), %rsp
-        .cfi_adjust_cfa_offset REGISTERS
-        ADDRESS_IS_AT(REGISTERS)
+        open_frame address_above
         save_integers
         movq    ABOUT_(%rsp), %rsi
         leaq    FRAME(%rsp), %rcx
@@ -391,8 +405,7 @@ libprobe_return_entry:
         .cfi_startproc
         .cfi_personality 0x9b, DW.ref.libprobe_entry_personality
         .cfi_def_cfa_offset 16
-        leaq    -REGISTERS(%rsp), %rsp
-        .cfi_adjust_cfa_offset REGISTERS
+        open_frame
         save_integers
         leaq    RETURN_FRAME(%rsp), %rcx
         movq    %rcx, RSP_(%rsp)

@@ -7,11 +7,7 @@
 #include "arch/arch.hpp"
 
 extern "C" {
-// In entry code; see ordinary.S and return_slots.S.
-extern const char libprobe_return_slots[];
-extern std::uint64_t libprobe_saved_returns[];
-extern std::uint64_t libprobe_call_targets[];
-extern std::uint32_t libprobe_return_vectors[];
+// In entry code; see ordinary.S.
 extern const char libprobe_detour_code[], libprobe_detour_code_end[];
 extern const char libprobe_direct_code[], libprobe_direct_code_end[];
 void libprobe_ordinary_entry();
@@ -39,8 +35,6 @@ namespace libprobe::arch {
 namespace {
 
 constexpr std::size_t chunk_bytes = 4096;
-constexpr std::size_t slot_bytes = 32;
-constexpr std::size_t call_bytes = 6;  // the call of a slot ends where the slot begins
 constexpr std::size_t key_offset = 16;
 constexpr std::size_t most_vector_bytes = 4096;
 
@@ -83,43 +77,18 @@ void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept {
   divert(regs, word, libprobe_replacement_entry);
 }
 
-bool is_return_slot(std::size_t number) noexcept { return number % (chunk_bytes / slot_bytes) != 0; }
-
-std::uintptr_t return_slot(std::size_t number) noexcept {
-  return reinterpret_cast<std::uintptr_t>(libprobe_return_slots) + number * slot_bytes;
-}
+bool is_return_slot(std::size_t number) noexcept { return number % (chunk_bytes / return_slot_bytes) != 0; }
 
 std::size_t return_slot_at(std::uintptr_t ip) noexcept {
   const auto offset = ip - reinterpret_cast<std::uintptr_t>(libprobe_return_slots);
-  return offset < return_slot_count * slot_bytes ? (offset + call_bytes) / slot_bytes : return_slot_count;
-}
-
-void set_return_vectors(std::size_t number, const vector_use& use) noexcept {
-  libprobe_return_vectors[number] = use.bits();
-}
-
-std::uintptr_t saved_return(std::size_t number) noexcept { return libprobe_saved_returns[number]; }
-
-void save_return(std::uintptr_t sp, std::size_t number) noexcept {
-  libprobe_saved_returns[number] = word_at(sp);
+  return offset < return_slot_count * return_slot_bytes ? (offset + slot_call_bytes) / return_slot_bytes
+                                                        : return_slot_count;
 }
 
 void call_from_slot(registers& regs, std::uintptr_t body, std::size_t number) noexcept {
-  hijack_return(regs.rsp, number);  // the call will write the same once more; until then a signal may look
-  libprobe_call_targets[number] = body;
+  const auto from = call_from_detour(regs.rsp, body, number);
   regs.rsp += sizeof(std::uint64_t);
-  regs.rip = return_slot(number) - call_bytes;
-}
-
-std::uintptr_t call_from_detour(std::uintptr_t sp, std::uintptr_t body, std::size_t number) noexcept {
-  hijack_return(sp, number);  // the call will write the same once more; until then a signal may look
-  libprobe_call_targets[number] = body;
-  return return_slot(number) - call_bytes;
-}
-
-void hijack_return(std::uintptr_t sp, std::size_t number) noexcept {
-  save_return(sp, number);
-  word_at(sp) = return_slot(number);
+  regs.rip = from;
 }
 
 void return_to_slot(registers& regs, std::size_t number) noexcept {

@@ -71,8 +71,8 @@ result<api::wish> api::wish_for(latency& l) {
   auto* const made = a.release();
   auto wish = api::wish_of(l, made);
   api::fill(*made, l, 'r', release);
-  made->entry_handler = api::latency_entry;
-  made->return_handler = api::latency_return;
+  made->entered = api::latency_entry;
+  made->returned = api::latency_return;
   api::follow_calls(*made, wish);
   return wish;
 }

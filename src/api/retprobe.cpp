@@ -46,8 +46,8 @@ result<api::wish> api::wish_for(retprobe& p) {
   auto* a = new api::retprobe_attachment;
   auto wish = api::wish_of(p, a);
   api::fill(*a, p, 'r', release);
-  a->entry_handler = p.entry_handler;
-  a->return_handler = p.handler;
+  a->entered = p.entry_handler;
+  a->returned = p.handler;
   a->unwind_handler = p.unwind_handler;
   api::reserve_instances(*a, p.maxactive, p.data_size);
   api::follow_calls(*a, wish);
@@ -62,7 +62,7 @@ void api::reserve_instances(retprobe_attachment& a, std::size_t maxactive, std::
 
 void api::follow_calls(retprobe_attachment& a, wish& wish) {
   a.before = api::retprobe_before;
-  if (a.return_handler != nullptr) a.returned = api::retprobe_returned;
+  a.pool = &a;
   if (a.unwind_handler != nullptr) a.abandoned = api::retprobe_abandoned;
   wish.need.code = true;
   wish.need.entry = true;

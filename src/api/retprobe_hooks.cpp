@@ -49,8 +49,7 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
     instance->probe_ = static_cast<retprobe*>(a.owner);
     instance->return_address_ = reinterpret_cast<void*>(arch::return_address(hit.regs));
     auto** const link = append(*hit.call, pool, *instance);  // the handler may never return
-    if (pool.entry_handler == nullptr || pool.entry_handler(*instance, hit.regs) == 0)
-      return site::step::go_on;
+    if (pool.entered == nullptr || pool.entered(*instance, hit.regs) == 0) return site::step::go_on;
     *link = nullptr;
     pool.give(*instance);
   }
@@ -59,10 +58,6 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
     hit::end_call(*std::exchange(hit.call, nullptr));
   }
   return instance != nullptr ? site::step::go_on : site::step::missed;
-}
-
-void retprobe_returned(site::instance_pool& pool, retprobe_instance& instance, registers& regs) {
-  own(pool).return_handler(instance, regs);
 }
 
 void retprobe_abandoned(site::instance_pool& pool, retprobe_instance& instance) {

@@ -11,8 +11,6 @@ namespace libprobe::api {
 
 /// A retprobe at its site.
 struct retprobe_attachment : site::instance_pool {
-  int (*entry_handler)(retprobe_instance&, registers&) = nullptr;
-  void (*return_handler)(retprobe_instance&, registers&) = nullptr;
   void (*unwind_handler)(retprobe_instance&) = nullptr;
 
   /// Control side; throws std::bad_alloc. The memory is zero, and the system's until it is used.
@@ -29,7 +27,6 @@ struct retprobe_attachment : site::instance_pool {
 };
 
 site::step retprobe_before(site::attachment& a, site::hit& hit);
-void retprobe_returned(site::instance_pool& pool, retprobe_instance& instance, registers& regs);
 void retprobe_abandoned(site::instance_pool& pool, retprobe_instance& instance);
 
 }  // namespace libprobe::api

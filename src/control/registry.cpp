@@ -44,11 +44,12 @@ site::attachment* get(const std::atomic<void*>& handle) noexcept {
 
 void registry::set_only(site::site& at) noexcept {
   auto* const first = at.first.load(std::memory_order_relaxed);
-  const bool alone = first != nullptr && first == at.last && first->pre_handler != nullptr;
-  at.only.store(alone ? first : nullptr, std::memory_order_release);
+  const bool alone = first != nullptr && first == at.last;
+  at.only.store(alone && first->pre_handler != nullptr ? first : nullptr, std::memory_order_release);
+  at.follower.store(alone ? first->pool : nullptr, std::memory_order_release);
   if (at.through == nullptr) return;
-  const bool direct = at.detour_for == site::purpose::replace && epoch::barriers_are_asymmetric() &&
-                      first != nullptr && first == at.last && !first->resting.load(std::memory_order_relaxed);
+  const bool direct = at.detour_for == site::purpose::replace && epoch::barriers_are_asymmetric() && alone &&
+                      !first->resting.load(std::memory_order_relaxed);
   at.through->direct.store(direct ? first->direct : nullptr, std::memory_order_release);
 }
 

@@ -38,10 +38,10 @@ bool was_left_behind(const reader& record, std::uintptr_t place, std::uintptr_t 
 
 /// What leave() needs to know from enter(). It lies on the stack as long as the section is open.
 struct token {
-  reader* record = nullptr;
-  std::uint64_t outer = 0;
-  bool renewed = false;  // the thread had left its sections behind: what they protected is over
+  reader* record;
+  std::uint64_t outer;
   std::uintptr_t mark;   // its own address, inverted: what is overwritten is a section no more
+  bool renewed = false;  // the thread had left its sections behind: what they protected is over
 
   [[nodiscard]] std::uintptr_t place() const noexcept { return reinterpret_cast<std::uintptr_t>(&mark); }
 };
@@ -52,38 +52,41 @@ struct token {
 /// or lie where the stack is the caller's at this moment: up to `used_to`, or just below. 0: it does not
 /// know.
 inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
-  mine.record = detail::self != nullptr ? detail::self : detail::claim();
-  if (mine.record == nullptr) {
+  reader* record = detail::self;
+  if (record == nullptr) [[unlikely]]
+    record = detail::claim();
+  mine.record = record;
+  if (record == nullptr) [[unlikely]] {
     ++detail::unrecorded_here;
     detail::unrecorded.fetch_add(1, std::memory_order_seq_cst);
     return;
   }
   // A signal handler may open and close sections between these two lines: it restores what it found, and a
   // stale epoch only makes a grace period wait for this section, too.
-  mine.outer = mine.record->since.load(std::memory_order_relaxed);
-  if (mine.outer != 0 && used_to != 0 && detail::was_left_behind(*mine.record, mine.place(), used_to))
-      [[unlikely]] {
-    mine.outer = 0;
+  auto outer = record->since.load(std::memory_order_relaxed);
+  if (outer != 0 && used_to != 0 && detail::was_left_behind(*record, mine.place(), used_to)) [[unlikely]] {
+    outer = 0;
     mine.renewed = true;
   }
-  if (mine.outer == 0) {
+  mine.outer = outer;
+  if (outer == 0) [[likely]] {
     *static_cast<volatile std::uintptr_t*>(&mine.mark) = ~mine.place();
-    mine.record->where.store(mine.place(), std::memory_order_relaxed);
+    record->where.store(mine.place(), std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);
     // Released: a grace period may find this section only, and must have seen the end of the one before it.
-    mine.record->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_release);
-    if (detail::readers_pay.load(std::memory_order_relaxed))
+    record->since.store(detail::current.load(std::memory_order_relaxed), std::memory_order_release);
+    if (detail::readers_pay.load(std::memory_order_relaxed)) [[unlikely]]
       std::atomic_thread_fence(std::memory_order_seq_cst);
     // Pairs with heavy_barrier() in synchronize(): either it sees `since`, or this section sees what was
     // unlinked.
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    mine.record->where.store(mine.place(), std::memory_order_relaxed);  // a signal may have come in between
+    record->where.store(mine.place(), std::memory_order_relaxed);  // a signal may have come in between
   }
 }
 
 /// Closes it, in reverse order of opening. Signal-safe.
 inline void leave(const token& mine) noexcept {
-  if (mine.record == nullptr) {
+  if (mine.record == nullptr) [[unlikely]] {
     detail::unrecorded.fetch_sub(1, std::memory_order_release);
     --detail::unrecorded_here;
   } else if (mine.outer == 0) {

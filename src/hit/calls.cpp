@@ -24,20 +24,6 @@ std::uint32_t take_number() noexcept {
   }
 }
 
-void free_call(site::followed_call& call) noexcept {
-  call.over.store(false, std::memory_order_relaxed);
-  call.sp.store(0, std::memory_order_relaxed);
-  call.instances = nullptr;
-  // A guest's thread may leave the thread-local memory to another, with another number.
-  if (site::self.spare_call == 0 && epoch::has_record()) {
-    call.owner.store(epoch::thread_number(), std::memory_order_relaxed);
-    site::self.spare_call = static_cast<std::uint32_t>(site::number_of(call));
-    return;
-  }
-  call.owner.store(0, std::memory_order_relaxed);
-  free_calls.give(static_cast<std::uint32_t>(site::number_of(call)));
-}
-
 void unlink(site::followed_call& call) noexcept {
   for (auto** link = &site::self.calls; *link != nullptr; link = &(*link)->outer) {
     if (*link != &call) continue;
@@ -152,7 +138,6 @@ void drop_of_ended_threads() noexcept {
 site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noexcept {
   if (site::self.abandoned != nullptr) drop_abandoned(regs.sp());
   if (site::self.calls != nullptr) drop_stale(&site::self.calls, regs.sp(), used, false);
-  // One is kept, so that calls that follow each other change nothing that threads share.
   auto number = std::exchange(site::self.spare_call, 0);
   if (number == 0) number = take_number();
   if (number == site::free_list::none) {
@@ -161,18 +146,15 @@ site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noex
     number = take_number();
   }
   if (number == site::free_list::none) return nullptr;
-  auto& call = site::calls[number];
-  call.sp.store(regs.sp(), std::memory_order_relaxed);
-  arch::save_return(regs.sp(), number);  // so that a signal handler's hits find it alive: see is_live()
-  call.instances = nullptr;
-  call.interrupted = site::self.follow;
-  call.owner.store(epoch::thread_number(), std::memory_order_release);
-  call.outer = site::self.calls;
-  site::self.calls = &call;
-  return &call;
+  return &begin_numbered(number, regs.sp());
 }
 
-void end_call(site::followed_call& call) noexcept {
+void give_back(site::followed_call& call) noexcept {
+  call.owner.store(0, std::memory_order_relaxed);
+  free_calls.give(static_cast<std::uint32_t>(site::number_of(call)));
+}
+
+void end_any_call(site::followed_call& call) noexcept {
   site::self.returning = call.instances;
   site::self.follow = call.interrupted;
   if (site::self.abandoned != nullptr) drop_abandoned(call.sp);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "site/calls.hpp"
+#include "site/thread.hpp"
 
 namespace libprobe::hit {
 
@@ -9,6 +10,27 @@ namespace libprobe::hit {
 /// left behind. Only while this thread is in a handler, as everything here: so no signal handler's hits come
 /// in between. `used`: how far down libprobe uses the program's own stack now; 0: it is on another one.
 site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noexcept;
+
+/// What begin_call() does with a free record.
+inline site::followed_call& begin_numbered(std::uint32_t number, std::uintptr_t sp) noexcept {
+  auto& call = site::calls[number];
+  call.sp.store(sp, std::memory_order_relaxed);
+  arch::save_return(sp, number);  // so that a signal handler's hits find it alive: see is_live()
+  call.interrupted = site::self.follow;
+  call.owner.store(epoch::thread_number(), std::memory_order_release);
+  call.outer = site::self.calls;
+  site::self.calls = &call;
+  return call;
+}
+
+/// begin_call() where the thread has a record at hand and no other calls to look at; else null, and nothing
+/// is done.
+inline site::followed_call* begin_first_call(std::uintptr_t sp) noexcept {
+  const auto number = site::self.spare_call;
+  if (number == 0 || site::self.calls != nullptr || site::self.abandoned != nullptr) return nullptr;
+  site::self.spare_call = 0;
+  return &begin_numbered(number, sp);
+}
 
 /// As begin_call() did first, but looks at all calls of the thread. `begun` is the call that is beginning,
 /// which looks like one that longjmp has left behind.
@@ -18,9 +40,29 @@ void drop_left_behind(const registers& regs, std::uintptr_t used, site::followed
 /// unwind handlers run here. Inside a section, in a handler; a system call for each thread that has calls.
 void drop_of_ended_threads() noexcept;
 
+/// Nobody looks at it any more: the thread keeps one, so that calls that follow each other change nothing
+/// that threads share.
+void give_back(site::followed_call& call) noexcept;
+inline void free_call(site::followed_call& call) noexcept {
+  call.over.store(false, std::memory_order_relaxed);
+  call.sp.store(0, std::memory_order_relaxed);
+  call.instances = nullptr;
+  // A guest's thread may leave the thread-local memory to another, with another number.
+  if (site::self.spare_call != 0 || !epoch::has_record()) return give_back(call);
+  call.owner.store(epoch::thread_number(), std::memory_order_relaxed);
+  site::self.spare_call = static_cast<std::uint32_t>(site::number_of(call));
+}
+
 /// Takes the call out of the list, and gives back its slot. Its instances are the caller's, noted as
 /// returning. The saved return address may be gone afterwards.
-void end_call(site::followed_call& call) noexcept;
+void end_any_call(site::followed_call& call) noexcept;
+inline void end_call(site::followed_call& call) noexcept {
+  if (site::self.calls != &call || site::self.abandoned != nullptr) return end_any_call(call);
+  site::self.returning = call.instances;
+  site::self.follow = call.interrupted;
+  site::self.calls = call.outer;
+  free_call(call);
+}
 
 /// The call will never return: unwind handlers run, instances are given back. The slot is kept until the
 /// thread's next operation here from the same height of the stack, since the unwinder that told us still

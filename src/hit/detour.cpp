@@ -1,8 +1,10 @@
 // Hits that come by a jump, on the program's own stack.
 #include "epoch/epoch.hpp"
+#include "hit/calls.hpp"
 #include "hit/landing.hpp"
 #include "hit/ordinary_run.hpp"
 #include "hit/run.hpp"
+#include "site/instances.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -72,6 +74,50 @@ inline int run_only(const site::site& at, site::attachment& a, registers& regs,
   return moved != 0 ? leave(regs) : go_on(at, regs, sp);
 }
 
+/// As frequent where calls are followed: one attachment, in a thread that is inside no other followed call.
+/// What its `before` would do, and what libprobe_on_detour_follow() answers; `undone`: nothing was done.
+constexpr int undone = -1;
+inline int follow_only(const site::site& at, site::instance_pool& pool, registers& regs,
+                       arch::vector_use saved, std::uintptr_t body) noexcept {
+  if (pool.resting.load(std::memory_order_relaxed) || !pool.vectors.within(saved) || site::self.busy())
+    return undone;
+  const in_handler guard;
+  const auto sp = regs.sp();
+  auto* const call = begin_first_call(sp);
+  if (call == nullptr) return undone;
+  auto* const instance = pool.take();
+  if (instance == nullptr) {
+    end_call(*call);
+    return undone;
+  }
+  const auto number = site::number_of(*call);
+  pool.hits.add(1);
+  instance->probe_ = static_cast<retprobe*>(pool.owner);
+  instance->return_address_ = reinterpret_cast<void*>(arch::saved_return(number));
+  arch::set_return_vectors(number, pool.return_vectors);
+  call->instances = instance;  // the handler may never return
+  site::self.beginning = call;
+  site::self.taken = nullptr;
+  const bool alone = pool.entered != nullptr && pool.entered(*instance, regs) != 0;
+  site::self.beginning = nullptr;
+  if (alone) {
+    call->instances = nullptr;
+    pool.give(*instance);
+    end_call(*call);
+    regs.set_ip(body);
+    return 1;
+  }
+  if (regs.sp() != sp) {
+    site::hit hit{regs, nullptr, saved, true};
+    hit.call = call;
+    run_call(at, hit, false);
+    return 1;
+  }
+  regs.set_ip(at.address);
+  site::self.follow = arch::call_from_detour(sp, body, number);
+  return 0;
+}
+
 /// Handlers that can be left by an exception, at a function's entry.
 [[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors,
                                    arch::vector_use saved) {
@@ -112,7 +158,12 @@ int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, s
     regs->set_ip(body);  // not before: unwinders find the instruction pointer there
     return 1;
   }
-  site::hit hit{*regs, nullptr, arch::vector_use::of(saved_bits), true};
+  const auto saved = arch::vector_use::of(saved_bits);
+  if (auto* only = at->follower.load(std::memory_order_acquire)) {
+    const int went = hit::follow_only(*at, *only, *regs, saved, body);
+    if (went != hit::undone) return went;
+  }
+  site::hit hit{*regs, nullptr, saved, true};
   const bool redirected = hit::run_before(*at, hit);
   if (hit.call != nullptr && !redirected && hit.replacement == nullptr && regs->sp() == hit.call->sp &&
       !at->wants_after()) {

@@ -38,7 +38,7 @@ void libprobe_on_return(registers* regs, std::size_t number, void* /*vectors*/, 
     auto& instance = *returning;
     auto& pool = site::pool_of(instance);
     if (pool.returned != nullptr && !pool.removed.load(std::memory_order_acquire))
-      pool.returned(pool, instance, *regs);
+      pool.returned(instance, *regs);
     returning = instance.next_in_call_;
     pool.give(instance);
   }

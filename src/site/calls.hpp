@@ -10,8 +10,8 @@
 namespace libprobe::site {
 
 /// A call that will return through its slot. Used by the thread that made it, but for `over`; and by anyone
-/// who finds that thread ended.
-struct followed_call {
+/// who finds that thread ended. Its own line, so that threads never share one.
+struct alignas(64) followed_call {
   std::atomic<std::uintptr_t> sp{0};       // where the return address lies while the function runs
   retprobe_instance* instances = nullptr;  // in order of registration
   // What this thread's `follow` was: a signal that came in before a detour could read it may have begun this

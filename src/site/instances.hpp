@@ -11,7 +11,8 @@
 namespace libprobe::site {
 
 struct instance_pool : attachment {
-  void (*returned)(instance_pool&, retprobe_instance&, registers&) = nullptr;
+  int (*entered)(retprobe_instance&, registers&) = nullptr;  // non-zero: leave this call alone
+  void (*returned)(retprobe_instance&, registers&) = nullptr;
   void (*abandoned)(instance_pool&, retprobe_instance&) = nullptr;  // null: nobody wants to know
   std::size_t stride = 0;                                           // bytes from instance to instance
   std::byte* memory = nullptr;                                      // allocated with the pool

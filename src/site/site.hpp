@@ -22,6 +22,7 @@ namespace libprobe::site {
 
 struct site;
 struct attachment;
+struct instance_pool;
 
 /// One hit, while its handlers run.
 struct hit {
@@ -54,6 +55,7 @@ struct attachment {
   void (*replace_live)(attachment&, registers&) = nullptr;  // the same, in a detour: see arch::call_live()
   int (*pre_handler)(probe&,
                      registers&) = nullptr;  // of a probe that has no other handler: what `before` would call
+  instance_pool* pool = nullptr;             // of one that follows calls and does no more: itself
   counter hits;
   std::atomic<std::uint64_t>* missed = nullptr;  // in the user's object, which outlives the attachment
 
@@ -70,7 +72,8 @@ struct attachment {
   std::atomic<const std::uint64_t*>* counts_of_user = nullptr;  // where the user's object knows the column
   bool disabled = false;
   char kind = 'k';
-  std::atomic<site*> where{nullptr};  // null while it waits for its module, and when it is unlinked: then what `body` was
+  std::atomic<site*> where{
+      nullptr};  // null while it waits for its module, and when it is unlinked: then what `body` was
   std::atomic<std::uintptr_t> body{0};
   std::atomic<void*>* handle = nullptr;  // in the user's object
   void* owner = nullptr;  // the user's object; null: a guard's, or one that is gone with a thread that did
@@ -110,8 +113,9 @@ struct site {
   const slot* code = nullptr;
   std::atomic<attachment*> only{
       nullptr};  // all that is registered, if that is one attachment with a pre_handler
-  std::atomic<std::uintptr_t> body{0};  // code that goes on from the displaced instruction; 0: none
-  purpose detour_for = purpose::any;    // control only
+  std::atomic<instance_pool*> follower{nullptr};  // or if it follows calls
+  std::atomic<std::uintptr_t> body{0};            // code that goes on from the displaced instruction; 0: none
+  purpose detour_for = purpose::any;              // control only
   /// A guard's: does what the displaced instruction would have done, or returns false. Outside of a section.
   bool (*stand_in)(registers&) = nullptr;
   bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction

@@ -1,0 +1,63 @@
+// Return slots as C++ knows them: tables beside their code, see return_slots.S. Part of the hit path, a few
+// instructions each.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "return_slots.h"
+#include "vectors.hpp"
+
+extern "C" {
+extern const char libprobe_return_slots[] __attribute__((visibility("hidden")));
+extern std::uint64_t libprobe_saved_returns[] __attribute__((visibility("hidden")));
+extern std::uint64_t libprobe_call_targets[] __attribute__((visibility("hidden")));
+extern std::uint32_t libprobe_return_vectors[] __attribute__((visibility("hidden")));
+}
+
+namespace libprobe::arch {
+
+/// A word on the program's stack: no sanitizer watches it there, where it may be a red zone.
+inline std::uint64_t stack_word(std::uintptr_t at) noexcept {
+  std::uint64_t word = 0;
+  asm volatile("movq (%1), %0" : "=r"(word) : "r"(at) : "memory");
+  return word;
+}
+inline void set_stack_word(std::uintptr_t at, std::uint64_t word) noexcept {
+  asm volatile("movq %1, (%0)" : : "r"(at), "r"(word) : "memory");
+}
+
+/// Return slots, by number: where followed calls return to. Not every number below the count has one.
+inline constexpr std::size_t return_slot_count = std::size_t{128} * RETURN_CHUNKS;
+inline constexpr std::size_t return_slot_bytes = 32;
+inline constexpr std::size_t slot_call_bytes = 6;  // the call of a slot ends where the slot begins
+
+/// The address that a followed call returns to.
+inline std::uintptr_t return_slot(std::size_t number) noexcept {
+  return reinterpret_cast<std::uintptr_t>(libprobe_return_slots) + number * return_slot_bytes;
+}
+/// What the handlers at its return may do to the extended state. Before the function runs.
+inline void set_return_vectors(std::size_t number, vector_use use) noexcept {
+  libprobe_return_vectors[number] = use.bits();
+}
+/// Where the followed call truly returns to.
+inline std::uintptr_t saved_return(std::size_t number) noexcept { return libprobe_saved_returns[number]; }
+/// Saves the return address that lies at `sp`, which stays there: until the function is sent to the slot.
+inline void save_return(std::uintptr_t sp, std::size_t number) noexcept {
+  libprobe_saved_returns[number] = stack_word(sp);
+}
+/// A function that has begun, and whose return address lies at `sp`, will return to the slot. Signal-safe.
+inline void hijack_return(std::uintptr_t sp, std::size_t number) noexcept {
+  save_return(sp, number);
+  set_stack_word(sp, return_slot(number));
+}
+/// A function whose code goes on at `body` will return to the slot: it is called from there by a detour that
+/// `follows`, so that the return-stack buffer, and a shadow stack, see a matching pair. The address for the
+/// detour's variable.
+inline std::uintptr_t call_from_detour(std::uintptr_t sp, std::uintptr_t body, std::size_t number) noexcept {
+  hijack_return(sp, number);  // the call will write the same once more; until then a signal may look
+  libprobe_call_targets[number] = body;
+  return return_slot(number) - slot_call_bytes;
+}
+
+}  // namespace libprobe::arch
