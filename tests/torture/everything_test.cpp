@@ -115,7 +115,7 @@ void come_and_go(long round) {
 }
 
 /// A real library; what is probed in it goes with it, or before it.
-void load_and_unload(long round) {
+[[maybe_unused]] void load_and_unload(long round) {
   void* const library = dlopen("libz.so.1", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return expect(false);
   using checksum = unsigned long(unsigned long, const unsigned char*, unsigned);
@@ -183,7 +183,9 @@ TEST(Everything, AtOnce) {
       crowd all;
       for (int i = 0; i < 3; ++i) all.add([](long x) { work(x + 1); });
       all.add(come_and_go);
+#ifndef __SANITIZE_THREAD__  // it looks away inside dlopen(), and does not see the locks that are taken there
       all.add(load_and_unload);
+#endif
 #if !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)  // whose own locks stay taken in such a child
       all.add(fork_a_child);

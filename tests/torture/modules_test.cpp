@@ -140,6 +140,9 @@ void meddle(const plugins& all, int number, const test::until_time_is_over& time
 }
 
 TEST(Modules, ComeAndGoUnderThreadsThatProbeThem) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "it looks away inside dlopen(), and does not see the locks that libprobe takes there";
+#endif
   const plugins all;
   {
     const test::until_time_is_over time;
