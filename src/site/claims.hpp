@@ -43,10 +43,11 @@ class claims {
     bytes_[number].store(0, std::memory_order_release);  // pairs with claim() and any()
   }
 
-  /// True if any is claimed.
+  /// True if any is claimed. Byte by byte, as they were given back: what was written before is seen by who
+  /// frees it all now.
   [[nodiscard]] bool any() const noexcept {
-    for (std::uint32_t i = 0; i < size_; i += group) {
-      if (group_at(i) != 0) return true;
+    for (std::uint32_t i = 0; i < size_; ++i) {
+      if (bytes_[i].load(std::memory_order_acquire) != 0) return true;
     }
     return false;
   }

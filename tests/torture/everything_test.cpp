@@ -147,7 +147,7 @@ void come_and_go(long round) {
   expect(status == 0, 100'000 + status);
 }
 
-void let_a_thread_die(long round) {
+[[maybe_unused]] void let_a_thread_die(long round) {
   pthread_t thread;
   const auto body = [](void* argument) -> void* {
     const long how = reinterpret_cast<long>(argument);
@@ -190,10 +190,10 @@ TEST(Everything, AtOnce) {
     !defined(__SANITIZE_THREAD__)  // whose own locks stay taken in such a child
       all.add(fork_a_child);
 #endif
+#ifndef __SANITIZE_THREAD__  // nor that the kernel tells of a thread's end, after all that it wrote
       all.add(let_a_thread_die);
-#ifndef __SANITIZE_THREAD__  // its run-time library blocks all signals around handlers, and a breakpoint in
-                             // one kills then
-      all.add([](long) {     // to the process: to whichever thread
+      // It blocks all signals around handlers, and a breakpoint in one kills then.
+      all.add([](long) {  // to the process: to whichever thread
         kill(getpid(), SIGUSR1);
         std::this_thread::yield();
       });
