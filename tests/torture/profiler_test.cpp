@@ -264,7 +264,9 @@ TEST_P(Profiler, FindsWhoCalledWhateverItInterrupts) {
               in_place.count(), static_cast<unsigned long long>(in_place.seen()),
               static_cast<unsigned long long>(rounds), static_cast<unsigned long long>(now.samples),
               static_cast<unsigned long long>(lost));
-  EXPECT_LE(lost * 200, now.samples);
+  // In the middle of an instruction that is being emulated ip and stack pointer may belong to different
+  // moments.
+  EXPECT_LE(lost, 3 + now.samples / 200);
   for (std::size_t i = 0; i < std::min<std::size_t>(lost_count, std::size(some_lost)); ++i) {
     std::printf("lost:\n");
     for (const auto ip : some_lost[i].frames) {
