@@ -79,8 +79,9 @@ class probe_state {
 /// SIGTRAP: the same rules hold as for one (async-signal-safe calls only, unless the probed place is known to
 /// hold no lock).
 /// errno is preserved. They may read and change every register. While one runs, further hits of the same
-/// thread run no handler: they count in nmissed(). A handler that throws ends the program, with a message; one
-/// that leaves by longjmp may cost hits and hold up a commit until that is noticed, see docs/robustness.md.
+/// thread run no handler: they count in nmissed(). A handler that throws ends the program, with a message;
+/// one that leaves by longjmp may cost hits and hold up a commit until that is noticed, see
+/// docs/robustness.md.
 struct probe {
   location at;
   /// Before the displaced instruction. Non-zero: "I have set the instruction pointer": the instruction, the

@@ -41,8 +41,9 @@ class alignas(std::max_align_t) retprobe_instance {
 /// `entry_handler` runs like a probe's pre_handler (see probe.hpp). `handler` runs in the thread that made
 /// the call, on its stack just after the function returned, in ordinary context; it may read and change the
 /// result. What it throws is the probed function's, as with a jprobe; an exception from `entry_handler` or
-/// `unwind_handler` ends the program, with a message. All see errno as it is and leave it so. A call whose return address __builtin_return_address or a
-/// debugger shows inside libprobe_return_slots is such a call: unwinders go through it to the real caller.
+/// `unwind_handler` ends the program, with a message. All see errno as it is and leave it so. A call whose
+/// return address __builtin_return_address or a debugger shows inside libprobe_return_slots is such a call:
+/// unwinders go through it to the real caller.
 struct retprobe {
   location at;  ///< a function's first instruction, else errc::not_function_entry
   void (*handler)(retprobe_instance&, registers&) = nullptr;

@@ -117,7 +117,8 @@ TEST(Counter, AtEveryInstructionOfCrc32) {
     EXPECT_EQ(sum(), plain) << offset;
   }
   EXPECT_GT(placed, 50);
-  EXPECT_GT(jumps, placed * 2 / 3);  // hops are kept, and their memory is bounded: the last ones may find none
+  EXPECT_GT(jumps,
+            placed * 2 / 3);  // hops are kept, and their memory is bounded: the last ones may find none
 }
 
 TEST(Latency, MeasuresEveryCall) {
