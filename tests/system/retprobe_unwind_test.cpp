@@ -1,41 +1,19 @@
 // Who called whom is told truly through followed calls, by backtrace() and by libunwind.
-#define UNW_LOCAL_ONLY
-#include <execinfo.h>
-#include <libunwind.h>
-
 #include <algorithm>
 #include <array>
 
 #include "arch/arch.hpp"
+#include "support/callers.hpp"
 #include "support/retprobing.hpp"
 
 namespace libprobe {
 namespace {
 
+using test::addresses;
+using test::by_backtrace;
+using test::by_libunwind;
 using test::followed;
 using test::opaque;
-using addresses = std::vector<std::uintptr_t>;
-
-addresses by_backtrace() {
-  std::array<void*, 200> found{};
-  const auto count = static_cast<std::size_t>(backtrace(found.data(), found.size()));
-  addresses all;
-  for (std::size_t i = 0; i < count; ++i) all.push_back(reinterpret_cast<std::uintptr_t>(found[i]));
-  return all;
-}
-addresses by_libunwind() {
-  unw_context_t context;
-  unw_cursor_t cursor;
-  unw_getcontext(&context);
-  unw_init_local(&cursor, &context);
-  addresses all;
-  do {
-    unw_word_t ip = 0;
-    unw_get_reg(&cursor, UNW_REG_IP, &ip);
-    if (ip != 0) all.push_back(ip);
-  } while (all.size() < 200 && unw_step(&cursor) > 0);
-  return all;
-}
 
 bool in_slot(std::uintptr_t ip) { return arch::return_slot_at(ip) != arch::return_slot_count; }
 

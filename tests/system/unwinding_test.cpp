@@ -1,48 +1,27 @@
 // From inside handlers unwinders name the probed function and its true callers: at every instruction, for
 // each kind, by libunwind, by libgcc and by backtrace().
-#define UNW_LOCAL_ONLY
-#include <execinfo.h>
-#include <libunwind.h>
 #include <unwind.h>
 
 #include <algorithm>
-#include <array>
 #include <memory>
 
+#include "support/callers.hpp"
 #include "support/every_kind.hpp"
 #include "support/jumping.hpp"
 
 namespace libprobe {
 namespace {
 
+using test::addresses;
+using test::by_backtrace;
+using test::by_libunwind;
 using test::every_kind;
 using test::every_moment;
 using test::moment;
+using test::most_frames;
 using test::opaque;
-using addresses = std::vector<std::uintptr_t>;
-constexpr std::size_t most_frames = 100;
 
-addresses by_libunwind() {
-  unw_context_t context;
-  unw_cursor_t cursor;
-  unw_getcontext(&context);
-  unw_init_local(&cursor, &context);
-  addresses all;
-  do {
-    unw_word_t ip = 0;
-    unw_get_reg(&cursor, UNW_REG_IP, &ip);
-    if (ip != 0) all.push_back(ip);
-  } while (all.size() < most_frames && unw_step(&cursor) > 0);
-  return all;
-}
-addresses by_unw_backtrace() {
-  std::array<void*, most_frames> found{};
-  const int count = unw_backtrace(found.data(), most_frames);
-  addresses all;
-  for (int i = 0; i < count; ++i)
-    all.push_back(reinterpret_cast<std::uintptr_t>(found[static_cast<std::size_t>(i)]));
-  return all;
-}
+addresses by_unw_backtrace() { return test::callers_by(unw_backtrace); }
 addresses by_libgcc() {
   addresses all;
   _Unwind_Backtrace(
@@ -52,14 +31,6 @@ addresses by_libgcc() {
         return into.size() < most_frames ? _URC_NO_REASON : _URC_END_OF_STACK;
       },
       &all);
-  return all;
-}
-addresses by_backtrace() {
-  std::array<void*, most_frames> found{};
-  const int count = backtrace(found.data(), most_frames);
-  addresses all;
-  for (int i = 0; i < count; ++i)
-    all.push_back(reinterpret_cast<std::uintptr_t>(found[static_cast<std::size_t>(i)]));
   return all;
 }
 
