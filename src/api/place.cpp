@@ -82,6 +82,11 @@ class begun_states {
   std::vector<saved> before_;
 };
 
+std::shared_ptr<const symbols::snapshot> modules_now() {
+  const symbols::lookup no_fork{registry::instance().lookups()};
+  return symbols::current_modules();
+}
+
 /// Those that are there, and those that may wait.
 errc look_up(std::span<const wish> wishes, std::vector<control::request>& requests,
              std::vector<control::waiting>& later, std::string& detail) {
@@ -147,14 +152,14 @@ std::error_code place(std::span<wish> wishes) {
   begun_states begun{wishes};
   auto why = errc::ok;
   for (std::optional<errc> answer; !answer;) {
-    const auto modules = symbols::current_modules();
+    const auto modules = modules_now();
     why = look_up(wishes, requests, later, detail);
     if (why != errc::ok) break;
     begun.begin(requests);
     answer = registry::instance().attach(requests, later, *modules, detail);
     if (answer) why = *answer;
     // One that could not be found before it was known that it is waited for.
-    if (why == errc::ok && !later.empty() && symbols::current_counts() != modules->counts)
+    if (why == errc::ok && !later.empty() && modules_now()->counts != modules->counts)
       registry::instance().place_waiting();
   }
   // What was placed, if only for a moment, is the registry's to free.
