@@ -2,6 +2,7 @@
 // uftrace, perf and the kernel's uprobes where the machine has them.
 #include <benchmark/benchmark.h>
 #include <dlfcn.h>
+#include <malloc.h>
 
 #include <array>
 #include <cstdio>
@@ -25,7 +26,8 @@ void work() {
   benchmark::DoNotOptimize(workload::run(rows, 1, steps));
 }
 
-[[maybe_unused]] const bool prepared = (workload::prepare(), true);
+// malloc would give memory back to the kernel and ask for it again in some runs and not in others.
+[[maybe_unused]] const bool prepared = (mallopt(M_TRIM_THRESHOLD, 64 << 20), workload::prepare(), work(), true);
 
 void unprobed(benchmark::State& state) {
   for (auto _ : state) work();

@@ -1,5 +1,7 @@
 // The workload of profile.cpp for tools that start a program: prints the median of its runs in seconds.
 // usage: profile_workload ROWS RUNS
+#include <malloc.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -10,6 +12,7 @@
 
 int main(int /*argc*/, char** argv) {
   using std::chrono::steady_clock;
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);  // as in profile.cpp
   workload::prepare();
   std::vector<double> seconds(std::strtoul(argv[2], nullptr, 10));
   for (auto& one : seconds) {

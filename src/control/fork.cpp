@@ -68,7 +68,7 @@ void registry::forget_other_threads() noexcept {
   const int me = epoch::thread_number();
   for (auto* call = site::self.calls; call != nullptr; call = call->outer) call->owner = me;
   for (auto* call = site::self.abandoned; call != nullptr; call = call->outer) call->owner = me;
-  if (site::self.spare_call != 0) site::calls[site::self.spare_call].owner = me;
+  for (auto* call = site::self.spare_calls; call != nullptr; call = call->outer) call->owner = me;
   // Replacements run in this thread only.
   const auto stop = [](site::attachment& a) { a.end_all_calls(); };
   const auto forget_owners = [&](const site::site& at) {

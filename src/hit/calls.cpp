@@ -24,6 +24,12 @@ std::uint32_t take_number() noexcept {
   }
 }
 
+site::followed_call* free_record() noexcept {
+  if (auto* const spare = take_spare()) return spare;
+  const auto number = take_number();
+  return number != site::free_list::none ? &site::calls[number] : nullptr;
+}
+
 void unlink(site::followed_call& call) noexcept {
   for (auto** link = &site::self.calls; *link != nullptr; link = &(*link)->outer) {
     if (*link != &call) continue;
@@ -138,15 +144,13 @@ void drop_of_ended_threads() noexcept {
 site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noexcept {
   if (site::self.abandoned != nullptr) drop_abandoned(regs.sp());
   if (site::self.calls != nullptr) drop_stale(&site::self.calls, regs.sp(), used, false);
-  auto number = std::exchange(site::self.spare_call, 0);
-  if (number == 0) number = take_number();
-  if (number == site::free_list::none) {
+  auto* call = free_record();
+  if (call == nullptr) {
     drop_stale(&site::self.calls, regs.sp(), used, true);
     drop_of_ended_threads();
-    number = take_number();
+    call = free_record();
   }
-  if (number == site::free_list::none) return nullptr;
-  return &begin_numbered(number, regs.sp());
+  return call != nullptr ? &begin_with(*call, regs.sp()) : nullptr;
 }
 
 void give_back(site::followed_call& call) noexcept {

@@ -36,7 +36,7 @@ struct replacement_run {
 
 struct thread_state {
   std::uintptr_t follow;     // where a detour that follows is about to go; see followed_call::interrupted
-  std::uint32_t spare_call;  // number of a record that is this thread's, and free; 0: none
+  std::uint32_t spare_count;
   std::uint32_t next_claim;  // where to look for an instance that is free; see claims
   std::uint32_t in_handler;  // depth: a user's handler is running
   std::uint32_t in_control;  // depth: libprobe itself is at work, maybe under its locks
@@ -56,6 +56,7 @@ struct thread_state {
   arch::fault_words fault_words;
 
   followed_call* calls;         // innermost first
+  followed_call* spare_calls;   // records that are this thread's, and free
   std::uint32_t looks_to_rest;  // looks at all calls that need not be taken: see drop_stale()
   followed_call* abandoned;     // unwound just now: the unwinder may still read their return addresses
   ordinary_run* run;
