@@ -27,7 +27,8 @@ void work() {
 }
 
 // malloc would give memory back to the kernel and ask for it again in some runs and not in others.
-[[maybe_unused]] const bool prepared = (mallopt(M_TRIM_THRESHOLD, 64 << 20), workload::prepare(), work(), true);
+[[maybe_unused]] const bool prepared =
+    (mallopt(M_TRIM_THRESHOLD, 64 << 20), workload::prepare(), work(), true);
 
 void unprobed(benchmark::State& state) {
   for (auto _ : state) work();

@@ -23,7 +23,8 @@ inline site::followed_call* take_spare() noexcept {
 /// What begin_call() does with a free record.
 inline site::followed_call& begin_with(site::followed_call& call, std::uintptr_t sp) noexcept {
   call.sp.store(sp, std::memory_order_relaxed);
-  arch::save_return(sp, site::number_of(call));  // so that a signal handler's hits find it alive: see is_live()
+  arch::save_return(sp,
+                    site::number_of(call));  // so that a signal handler's hits find it alive: see is_live()
   call.interrupted = site::self.follow;
   call.owner.store(epoch::thread_number(), std::memory_order_release);
   call.outer = site::self.calls;

@@ -74,7 +74,8 @@ inline int run_only(const site::site& at, site::attachment& a, registers& regs,
   return moved != 0 ? leave(regs) : go_on(at, regs, sp);
 }
 
-/// As frequent where calls are followed: one attachment, and nothing that longjmp has left. What its `before` would do, and what libprobe_on_detour_follow() answers; `undone`: nothing was done.
+/// As frequent where calls are followed: one attachment, and nothing that longjmp has left. What its `before`
+/// would do, and what libprobe_on_detour_follow() answers; `undone`: nothing was done.
 constexpr int undone = -1;
 inline int follow_only(const site::site& at, site::instance_pool& pool, registers& regs,
                        arch::vector_use saved, std::uintptr_t body) noexcept {

@@ -35,7 +35,7 @@ struct replacement_run {
 };
 
 struct thread_state {
-  std::uintptr_t follow;     // where a detour that follows is about to go; see followed_call::interrupted
+  std::uintptr_t follow;  // where a detour that follows is about to go; see followed_call::interrupted
   std::uint32_t spare_count;
   std::uint32_t next_claim;  // where to look for an instance that is free; see claims
   std::uint32_t in_handler;  // depth: a user's handler is running
