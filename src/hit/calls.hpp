@@ -23,8 +23,8 @@ inline site::followed_call* take_spare() noexcept {
 /// What begin_call() does with a free record.
 inline site::followed_call& begin_with(site::followed_call& call, std::uintptr_t sp) noexcept {
   call.sp.store(sp, std::memory_order_relaxed);
-  arch::save_return(sp,
-                    site::number_of(call));  // so that a signal handler's hits find it alive: see is_live()
+  // So that a signal handler's hits find it alive: see is_live().
+  arch::save_return(sp, site::number_of(call));
   call.interrupted = site::self.follow;
   call.owner.store(epoch::thread_number(), std::memory_order_release);
   call.outer = site::self.calls;
@@ -65,7 +65,7 @@ inline void free_call(site::followed_call& call) noexcept {
   call.sp.store(0, std::memory_order_relaxed);
   call.instances = nullptr;
   // A guest's thread may leave the thread-local memory to another, with another number.
-  if (site::self.spare_count == most_spare_calls || !epoch::has_record()) return give_back(call);
+  if (site::self.spare_count >= most_spare_calls || !epoch::has_record()) return give_back(call);
   call.owner.store(epoch::thread_number(), std::memory_order_relaxed);
   call.outer = site::self.spare_calls;
   site::self.spare_calls = &call;

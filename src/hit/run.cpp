@@ -15,6 +15,10 @@ void forget_left_behind() noexcept {
   site::self.in_handler = 0;
   site::self.run = nullptr;
   site::self.jprobe = nullptr;
+  // It may have been left between changing the list and counting.
+  site::self.spare_count = 0;
+  for (const auto* call = site::self.spare_calls; call != nullptr; call = call->outer)
+    ++site::self.spare_count;
   const in_handler unwind_handlers_may_run;
   abandon_beginnings();
 }

@@ -199,6 +199,14 @@ struct at_entry : probes {
   Kind one;
 };
 
+/// The function's caller is followed, too: one call begins inside of another one.
+struct nested : probes {
+  explicit nested(const void* function) : outer{test::code_of(interrupted_caller)}, inner{function} {}
+  [[nodiscard]] std::uint64_t seen() const override { return outer.seen() + inner.seen(); }
+  [[nodiscard]] std::uint64_t missed() const override { return outer.missed() + inner.missed(); }
+  at_entry<retprobe, register_retprobe> outer, inner;
+};
+
 struct replaced : probes {
   explicit replaced(long (*function)(long))
       : handle{replace(function, [](auto original, long x) { return original(x); })} {}
@@ -212,6 +220,7 @@ struct obstacle {
   maker make;
   bool inside = false;           // at every instruction of libprobe, too, where the function is short
   bool other_registers = false;  // may change what the ABI lets it, behind the function
+  bool caller = false;           // the function's caller is probed, too
 };
 
 template <std::size_t From, std::size_t Step, bool Post, probe_flags Flags = probe_flags::none>
@@ -242,6 +251,9 @@ const obstacle obstacles[] = {
     {"retprobe", make_entry<retprobe, register_retprobe>, true},
     {"latency", make_entry<latency, register_latency>},
     {"jprobe", make_entry<jprobe, register_jprobe>},
+    {"nested",
+     [](long (*f)(long)) -> std::unique_ptr<probes> { return std::make_unique<nested>(test::code_of(f)); },
+     true, false, true},
     {"replace", [](long (*f)(long)) -> std::unique_ptr<probes> { return std::make_unique<replaced>(f); },
      true, true},
 };
@@ -453,8 +465,13 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
     ASSERT_LT(shared->count, board::most - 1);
     std::size_t in_program = 0, wrong = 0;
     const auto& entered = native_.find(static_cast<greg_t>(subject_text->start))->second;
-    const auto right = [&entered](const sighting& seen) {
-      return outer(chain(seen)) == outer(chain(entered)) && same_driver(seen, entered);
+    const auto right = [this, &entered](const sighting& seen) {
+      const auto callers = chain(seen);
+      const auto found = outer(callers);
+      // Where the caller itself begins or returns.
+      const bool in_caller = in_the_way().caller && found.empty() && !callers.empty() &&
+                             callers.back() == address(interrupted_end);
+      return (in_caller || found == outer(chain(entered))) && same_driver(seen, entered);
     };
     const auto complain = [&](const char* what, const sighting& seen) {
       if (++wrong <= 4) ADD_FAILURE() << what << ": " << told(seen);
@@ -531,7 +548,7 @@ struct Jumped : Interrupted {};
 INSTANTIATE_TEST_SUITE_P(Short, Jumped,
                          testing::Combine(testing::Values(subjects[0]),
                                           testing::Values(obstacles[0], obstacles[4], obstacles[5],
-                                                          obstacles[9])),
+                                                          obstacles[9], obstacles[12])),
                          name_of);
 /// Copies that reach their operands by another register.
 INSTANTIATE_TEST_SUITE_P(Far, Interrupted,
