@@ -85,6 +85,16 @@ void handlers(benchmark::State& state) {
 }
 BENCHMARK(handlers)->Name("profile/handlers");
 
+/// What is in that for any profiler: the clock is read where a call begins, and where it ends.
+void clock_twice(benchmark::State& state) {
+  const libprobe::profile::clock timer{true};
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(timer.now());
+    benchmark::DoNotOptimize(timer.now());
+  }
+}
+BENCHMARK(clock_twice)->Name("profile/clock_twice");
+
 /// A profiler that is stopped.
 void off(benchmark::State& state) {
   libprobe::profiler p{{.functions = everything}};

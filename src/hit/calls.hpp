@@ -12,7 +12,7 @@ namespace libprobe::hit {
 site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noexcept;
 
 /// A record that is this thread's, and free; null: it has none.
-inline site::followed_call* take_spare() noexcept {
+[[gnu::always_inline]] inline site::followed_call* take_spare() noexcept {
   auto* const call = site::self.spare_calls;
   if (call == nullptr) return nullptr;
   site::self.spare_calls = call->outer;
@@ -21,7 +21,8 @@ inline site::followed_call* take_spare() noexcept {
 }
 
 /// What begin_call() does with a free record.
-inline site::followed_call& begin_with(site::followed_call& call, std::uintptr_t sp) noexcept {
+[[gnu::always_inline]] inline site::followed_call& begin_with(site::followed_call& call,
+                                                              std::uintptr_t sp) noexcept {
   call.sp.store(sp, std::memory_order_relaxed);
   // So that a signal handler's hits find it alive: see is_live().
   arch::save_return(sp, site::number_of(call));
@@ -34,7 +35,7 @@ inline site::followed_call& begin_with(site::followed_call& call, std::uintptr_t
 
 /// True if a call is made from below this one, which runs: its return address is where it put it. What
 /// begin_call() asks first of the innermost call.
-inline bool encloses(const site::followed_call& call, std::uintptr_t sp) noexcept {
+[[gnu::always_inline]] inline bool encloses(const site::followed_call& call, std::uintptr_t sp) noexcept {
   std::uint64_t word = 0;
   return !call.over.load(std::memory_order_acquire) &&  // pairs with the store in end_any_call()
          call.sp.load(std::memory_order_relaxed) > sp && arch::guarded_load(call.sp, word) &&
@@ -42,7 +43,7 @@ inline bool encloses(const site::followed_call& call, std::uintptr_t sp) noexcep
 }
 
 /// begin_call() where the thread has a record at hand, and nothing to drop; else null, and nothing is done.
-inline site::followed_call* begin_quick_call(std::uintptr_t sp) noexcept {
+[[gnu::always_inline]] inline site::followed_call* begin_quick_call(std::uintptr_t sp) noexcept {
   if (site::self.spare_calls == nullptr || site::self.abandoned != nullptr) return nullptr;
   if (site::self.calls != nullptr && !encloses(*site::self.calls, sp)) return nullptr;
   return &begin_with(*take_spare(), sp);

@@ -3,19 +3,10 @@
 #include <signal.h>
 #include <ucontext.h>
 
+#include "support/own_faults.hpp"
 #include "support/probing.hpp"
 #include "system/fault_targets.hpp"
 #include "system/trap_targets.hpp"
-
-extern "C" {
-// The sanitizers' own fault handlers would stand where the tests want the default action.
-const char* __asan_default_options() {
-  return "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0";
-}
-const char* __tsan_default_options() {
-  return "handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0";
-}
-}
 
 namespace libprobe {
 namespace {

@@ -7,12 +7,7 @@
 #include <thread>
 
 #include "support/jumping.hpp"
-
-extern "C" {
-// The sanitizers' own fault handlers would stand where the test wants the program's.
-const char* __asan_default_options() { return "handle_segv=0:handle_sigfpe=0"; }
-const char* __tsan_default_options() { return "handle_segv=0:handle_sigfpe=0"; }
-}
+#include "support/own_faults.hpp"
 
 namespace libprobe {
 namespace {
