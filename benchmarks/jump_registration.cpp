@@ -1,5 +1,5 @@
 // What it costs to place jumps at all functions of libsqlite3 in one call, and to take them away, while other
-// threads run SQL all the time.
+// threads run SQL all the time; and with nothing else going on.
 #include <benchmark/benchmark.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -90,8 +90,8 @@ struct figures {
   double probes, jumps;
 };
 
-figures measure(const std::vector<std::uintptr_t>& places) {
-  const at_work sql{2};
+figures measure(const std::vector<std::uintptr_t>& places, std::size_t sql_threads) {
+  const at_work sql{sql_threads};
   const many_probes all{places};
   figures f{};
   f.fresh = per_probe(places.size(), [&] { must(libprobe::register_probes(all.all())); });
@@ -112,7 +112,7 @@ void all_entries(benchmark::State& state) {
     if (pipe(ends) != 0) return state.SkipWithError("no pipe");
     const auto child = fork();
     if (child == 0) {
-      const auto f = measure(places);
+      const auto f = measure(places, static_cast<std::size_t>(state.range(0)));
       _exit(write(ends[1], &f, sizeof f) == sizeof f ? 0 : 1);
     }
     close(ends[1]);
@@ -132,6 +132,12 @@ void all_entries(benchmark::State& state) {
     state.counters["jumps"] = f.jumps;
   }
 }
-BENCHMARK(all_entries)->Name("jump/all_entries")->Iterations(1)->Repetitions(5);
+BENCHMARK(all_entries)
+    ->Name("jump/all_entries")
+    ->ArgName("sql_threads")
+    ->Arg(2)
+    ->Arg(0)
+    ->Iterations(1)
+    ->Repetitions(5);
 
 }  // namespace

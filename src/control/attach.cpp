@@ -95,6 +95,7 @@ constexpr std::uintptr_t nearest = arch::longest_window;
 /// Bit n: a site lies n bytes behind the address.
 std::uint32_t taken_behind(std::uintptr_t address) noexcept {
   std::uint32_t taken = 0;
+  if (!site::sites.may_have(address, address + nearest)) return taken;
   for (std::uintptr_t i = 1; i < nearest; ++i) {
     if (site::sites.find(address + i) != nullptr) taken |= 1U << i;
   }
@@ -188,7 +189,8 @@ void registry::set_body(site::site& at) noexcept {
 
 void registry::plan_jump(site::site& at, const wants& of, std::span<const request> behind,
                          placement& placed) {
-  for (std::uintptr_t back = 1; back < nearest; ++back) {
+  const bool any_before = site::sites.may_have(at.address - nearest, at.address);
+  for (std::uintptr_t back = 1; any_before && back < nearest; ++back) {
     site::site* before = site::sites.find(at.address - back);
     if (before != nullptr && !before->yields && covers(*before, at.address))
       placed.yielding.push_back(before);

@@ -11,13 +11,13 @@ namespace libprobe::control {
 void registry::before_fork() noexcept {
   settle();
   // Held for as long as handlers take: not waited for.
-  fork_.commit = commit_lock_.is_mine() ? os::thread_id() : 0;
+  fork_.commit = commit_lock_.is_mine();
   fork_.lookups = lookups_.before_fork();
   fork_.lock = lock_.before_fork();
   fork_.stores = stores_.before_fork();
   // A hit may be writing text at this moment (src/hit/retreat.cpp), for which no lock is taken.
   fork_.thread = os::thread_id();
-  fork_.text = fork_.lock == 0;
+  fork_.text = !fork_.lock;
   while (fork_.text && !site::text_owner::take()) arch::cpu_relax();
 }
 

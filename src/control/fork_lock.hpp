@@ -2,8 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
-#include "os/signals.hpp"
+#include "arch/arch.hpp"
 
 namespace libprobe::control {
 
@@ -16,8 +17,9 @@ class fork_lock {
   fork_lock& operator=(const fork_lock&) = delete;
 
   void lock() noexcept {
-    const int me = os::thread_id();
-    for (int nobody = 0; !holder_.compare_exchange_weak(nobody, me, std::memory_order_acquire); nobody = 0) {
+    const auto me = arch::thread_base();
+    for (std::uintptr_t nobody = 0; !holder_.compare_exchange_weak(nobody, me, std::memory_order_acquire);
+         nobody = 0) {
       if (nobody != 0) holder_.wait(nobody, std::memory_order_relaxed);
     }
   }
@@ -27,24 +29,28 @@ class fork_lock {
   }
 
   [[nodiscard]] bool is_mine() const noexcept {
-    return holder_.load(std::memory_order_relaxed) == os::thread_id();
+    return holder_.load(std::memory_order_relaxed) == arch::thread_base();
   }
 
-  // Around a fork, in this order; `before` is what the first of them returned.
-  /// Returns 0, or the number of the calling thread if that held it already.
-  int before_fork() noexcept {
-    if (is_mine()) return os::thread_id();
+  // Around a fork, in this order; `mine` is what the first of them returned.
+  /// True if the calling thread held it already.
+  bool before_fork() noexcept {
+    if (is_mine()) return true;
     lock();
-    return 0;
+    return false;
   }
-  void after_fork_in_parent(int before) noexcept {
-    if (before == 0) unlock();
+  void after_fork_in_parent(bool mine) noexcept {
+    if (!mine) unlock();
   }
-  /// Nobody else is there any more. (A holder has another number here.)
-  void after_fork_in_child(int before) noexcept { holder_.store(before != 0 ? os::thread_id() : 0); }
+  /// Nobody else is there any more.
+  void after_fork_in_child(bool mine) noexcept {
+    if (!mine) holder_.store(0);
+  }
 
  private:
-  std::atomic<int> holder_{0};
+  // Whose thread-local memory that is: unlike a thread's number it costs no system call, and stays in a
+  // child.
+  std::atomic<std::uintptr_t> holder_{0};
 };
 
 }  // namespace libprobe::control

@@ -39,7 +39,7 @@ bool function_text::read(std::uintptr_t from, std::span<std::uint8_t> to) {
 
 bool function_text::read_original(std::uintptr_t from, std::span<std::uint8_t> to) {
   if (!read(from, to)) return false;
-  if (site::sites.size() == 0) return true;
+  if (!site::sites.may_have(from - arch::longest_window, from + to.size())) return true;
   for (std::size_t i = 0; i < to.size(); ++i) {
     const bool may_be_ours = to[i] == arch::breakpoint[0] || arch::may_begin_jump(to[i]);
     if (!may_be_ours) continue;
@@ -155,14 +155,20 @@ result<arch::instruction> function_text::instruction_at(std::uintptr_t address, 
   return here;
 }
 
+// The two below look at each byte of many functions. Stores of bytes may change anything, for all that the
+// compiler knows: what does not change is in variables of their own.
+
 /// Fields that would be a near branch's distance, if an instruction ended there: some are none.
 void function_text::find_landings(function& in) {
-  const auto size = in.bytes.size() + in.behind_size;
+  const auto inside = in.bytes.size();
+  const auto size = inside + in.behind_size;
   in.landings.resize(size + 1);  // all that leads elsewhere is noted there
-  for (std::size_t end = 5; end <= in.bytes.size(); ++end) {
+  const std::uint8_t* const bytes = in.bytes.data();
+  std::uint8_t* const landings = in.landings.data();
+  for (std::size_t end = 5; end <= inside; ++end) {
     std::int32_t distance = 0;
-    std::memcpy(&distance, &in.bytes[end - 4], sizeof distance);
-    in.landings[std::min(size, end + static_cast<std::size_t>(distance))] = 1;
+    std::memcpy(&distance, bytes + end - 4, sizeof distance);
+    landings[std::min(size, end + static_cast<std::size_t>(distance))] = 1;
   }
 }
 
@@ -172,11 +178,12 @@ std::uint32_t function_text::landings_behind(function& in, std::size_t offset, s
   std::uint32_t found = 0;
   for (std::size_t i = 1; i < length && offset + i + 1 < in.landings.size(); ++i)
     found |= std::uint32_t{in.landings[offset + i]} << i;
+  const std::uint8_t* const bytes = in.bytes.data();
   const auto last = std::min(in.bytes.size(), offset + length + 128);
   for (auto end = std::max<std::size_t>(2, offset > 127 ? offset - 127 : 0); end <= last; ++end) {
-    const auto behind = end + static_cast<std::size_t>(static_cast<std::int8_t>(in.bytes[end - 1])) - offset;
+    const auto behind = end + static_cast<std::size_t>(static_cast<std::int8_t>(bytes[end - 1])) - offset;
     // Few are: one question for both is predicted better than two.
-    if (arch::may_be_short_branch(in.bytes[end - 2]) & (behind - 1 < length - 1)) found |= 1U << behind;
+    if (arch::may_be_short_branch(bytes[end - 2]) & (behind - 1 < length - 1)) found |= 1U << behind;
   }
   return found;
 }

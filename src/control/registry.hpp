@@ -207,9 +207,9 @@ class registry : private window_observer {
   fork_lock lock_;                     // held for any change, never while waiting
   fork_lock stores_;
   struct {
-    int commit, lookups, lock, stores;  // who held them before: see fork_lock
-    bool text;                          // taken for the fork
-    int thread;                         // that forks
+    bool commit, lookups, lock, stores;  // the forking thread held them before: see fork_lock
+    bool text;                           // taken for the fork
+    int thread;                          // that forks
   } fork_{};
   function_text functions_;
   slot_store slots_;

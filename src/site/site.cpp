@@ -5,7 +5,7 @@
 
 namespace libprobe::site {
 
-constinit table<site> sites;
+constinit counted_table<site> sites;
 constinit table<chunk> chunks;
 constinit table<landing> landings;
 constinit table<const char> hop_pages;

@@ -8,6 +8,7 @@
 
 #include "arch/arch.hpp"
 #include "site/calls.hpp"
+#include "site/counted_table.hpp"
 #include "site/counter.hpp"
 #include "site/detour.hpp"
 #include "site/slots.hpp"
@@ -160,13 +161,12 @@ struct site {
 };
 
 /// All sites of the process. One writer: control, under its lock.
-extern constinit table<site> sites;
+extern constinit counted_table<site> sites;
 
 /// By address. Landings live as long as the process.
 extern constinit table<landing> landings;
 
 /// Pages that hold nothing but hops, by address.
 extern constinit table<const char> hop_pages;
-inline constexpr std::uintptr_t page_mask = 4095;
 
 }  // namespace libprobe::site

@@ -64,9 +64,12 @@ class table {
     if (now != nullptr) now->older = std::exchange(retired_, now);
   }
 
-  /// Writer: room for the key must have been reserved. Replaces the value of a key that is there.
-  void insert(std::uintptr_t key, T* value) noexcept {
-    if (place(*storage_.load(std::memory_order_relaxed), key, value)) ++live_;
+  /// Writer: room for the key must have been reserved. Replaces the value of a key that is there; true if
+  /// there was none.
+  bool insert(std::uintptr_t key, T* value) noexcept {
+    const bool fresh = place(*storage_.load(std::memory_order_relaxed), key, value);
+    if (fresh) ++live_;
+    return fresh;
   }
   /// Writer.
   void erase(std::uintptr_t key) noexcept {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "epoch/epoch.hpp"
+#include "site/counted_table.hpp"
 
 namespace libprobe::site {
 namespace {
@@ -96,6 +97,31 @@ TEST(Table, EraseAndInsertCyclesNeedNoEverGrowingMemory) {
   }
   EXPECT_EQ(t.size(), 0U);
   EXPECT_LE(most, 1024 * sizeof(table<item>::entry));
+}
+
+TEST(CountedTable, NeverOverlooksAKeyAndForgetsThoseErased) {
+  static counted_table<item> t;
+  static item one, other;
+  constexpr std::uintptr_t base = 0x7f1234560000;
+  constexpr std::uintptr_t page = page_mask + 1;
+  EXPECT_FALSE(t.may_have(0, 1 << 20));
+  std::mt19937_64 random{20240607};
+  for (int round = 0; round < 20'000; ++round) {
+    const auto key = base + random() % (200 * page);
+    const auto from = key - random() % (3 * page), to = key + 1 + random() % (3 * page);
+    ASSERT_FALSE(t.may_have(from, to));
+    t.reserve(1);
+    t.insert(key, &one);
+    t.insert(key, &other);  // another value is no further key
+    ASSERT_TRUE(t.may_have(from, to)) << key - base;
+    ASSERT_TRUE(t.may_have(key, key + 1));
+    ASSERT_FALSE(t.may_have((key & ~page_mask) - page, key & ~page_mask));
+    ASSERT_FALSE(t.may_have((key | page_mask) + 1, (key | page_mask) + 1 + page));
+    ASSERT_TRUE(t.may_have(0, base << 1));  // too much to look at
+    t.erase(key);
+  }
+  EXPECT_FALSE(t.may_have(base, base + 200 * page));
+  table<item>::drop(t.take_retired());
 }
 
 TEST(Table, ReadersNeverMissAKeyNorSeeAnothersValueWhileItGrows) {
