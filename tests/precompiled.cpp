@@ -1,0 +1,1 @@
+// See precompiled.hpp: a target that they can be taken from.
