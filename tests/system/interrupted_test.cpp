@@ -299,9 +299,10 @@ void crowd_out() {
 /// Which copies of the function's instructions came to use another register instead of the instruction
 /// pointer.
 void note_far_copies(long (*function)(long)) {
-  const test::whole_function whole{test::code_of(function)};
-  for (const auto* instruction : whole.instructions) {
-    const auto* const at = site::sites.find(address(instruction));
+  const extent where{test::code_of(function)};
+  for (const auto& row : list_probes()) {
+    const auto* const at =
+        where.has(static_cast<greg_t>(row.address)) ? site::sites.find(row.address) : nullptr;
     const auto* const slot = at == nullptr ? nullptr : site::slot_at(at->first_copy);
     if (slot == nullptr || slot->layout.scratch == arch::displaced::no_register) continue;
     shared->far_copies[shared->far_copies_count++] = {slot->code,
