@@ -27,8 +27,10 @@ class counter {
     shared_ = &shared;
     column_ = column;
   }
-  /// Control, before anything was counted.
+  /// Control, before anything was counted: counts from 0 on.
   void move_to(std::uint64_t* column) noexcept;
+  /// Control, before anything was counted: somebody else knows what the column held before.
+  void count_in(std::uint64_t* column) noexcept { column_ = column; }
 
   /// Signal-safe. Zero for one that never began.
   [[nodiscard]] std::uint64_t total() const noexcept;
