@@ -5,6 +5,7 @@
 
 #include "control/counter_store.hpp"
 #include "control/engine.hpp"
+#include "control/escape_guards.hpp"
 #include "control/guards.hpp"
 #include "control/registry.hpp"
 #include "control/text_pass.hpp"
@@ -379,6 +380,8 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
     }
     if (!guards_stand_) return why;
     watch_loader();
+    auto escapes = escape_guards();
+    place_each(escapes);
   }
   // From now on nobody can block it. Who has done so just before they were in place is let off again.
   guarded_ = unblock_trap();

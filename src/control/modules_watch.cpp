@@ -31,20 +31,23 @@ bool stands(const site::site& at) noexcept {
 
 }  // namespace
 
-/// Each guard for itself: without one of them less is known, but all goes on.
+/// Each guard for itself: without one of them less is known, but all goes on. True: some are placed.
+bool registry::place_each(std::span<request> guards) {
+  bool any = false;
+  for (auto& g : guards) {
+    std::string ignored;
+    const bool placed = place({&g, 1}, ignored) == errc::ok;
+    if (!placed && g.what != nullptr) g.what->release(*g.what);
+    any = any || placed;
+  }
+  return any;
+}
+
 void registry::watch_loader() {
-  const auto place_each = [this](std::vector<request> guards) {
-    bool any = false;
-    for (auto& g : guards) {
-      std::string ignored;
-      const bool placed = place({&g, 1}, ignored) == errc::ok;
-      if (!placed && g.what != nullptr) g.what->release(*g.what);
-      any = any || placed;
-    }
-    return any;
-  };
-  told_of_unloading_ = place_each(unloading_guards());
-  told_of_constructors_ = place_each(constructor_guards());
+  auto unloading = unloading_guards();
+  told_of_unloading_ = place_each(unloading);
+  auto constructors = constructor_guards();
+  told_of_constructors_ = place_each(constructors);
 }
 
 void registry::modules_changed() noexcept {

@@ -165,6 +165,7 @@ class registry : private window_observer {
   void plan_jump(site::site& at, const wants& of, std::span<const request> behind, placement& placed);
   static void add_old_jumps(placement& placed);
   errc put_guards(std::span<request> requests, std::string& detail);
+  bool place_each(std::span<request> guards);
   void watch_loader();
   errc place(std::span<request> requests, std::string& detail);
   static void set_body(site::site& at) noexcept;
