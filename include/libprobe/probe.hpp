@@ -48,16 +48,16 @@ class probe_state {
  public:
   probe_state() = default;
   ~probe_state() {
-    if (attachment.load(std::memory_order_acquire) != nullptr) release(*this);
+    if (attachment.load(std::memory_order_acquire) != nullptr ||
+        ledger.load(std::memory_order_acquire) != nullptr)
+      release(*this);
   }
   probe_state(const probe_state&) = delete;
   probe_state& operator=(const probe_state&) = delete;
 
   std::atomic<void*> attachment{nullptr};  // null: neither registered nor queued
   std::atomic<std::uintptr_t> address{0};
-  std::atomic<std::uint64_t> hits{0};  // while registered: what the threads' own counts are to be added to
-  std::atomic<std::uint64_t> missed{0};
-  std::atomic<const std::uint64_t*> counts{nullptr};
+  std::atomic<void*> ledger{nullptr};  // of its latest registration; null: never registered
 
  private:
   static void release(probe_state& state) noexcept;
@@ -123,9 +123,7 @@ std::error_code disable_probe(probe& p) noexcept;
 
 namespace detail {
 std::uint64_t hits(const probe_state& s) noexcept;
-inline std::uint64_t nmissed(const probe_state& s) noexcept {
-  return s.missed.load(std::memory_order_relaxed);
-}
+std::uint64_t nmissed(const probe_state& s) noexcept;
 inline void* address_of(const probe_state& s) noexcept {
   return reinterpret_cast<void*>(s.address.load(std::memory_order_relaxed));
 }
@@ -133,7 +131,8 @@ inline void* address_of(const probe_state& s) noexcept {
 
 /// How often the handlers ran, and how often a hit ran none (because the thread was in a handler, in
 /// libprobe, or because an earlier probe at the address took the hit over). Reset by registration, readable
-/// afterwards. Signal-safe.
+/// afterwards. Exact at any time: hits() never falls while the probe is registered, is never more than the
+/// calls made, and equals them when the callers have ended. Any thread, signal-safe, never blocks.
 inline std::uint64_t hits(const probe& p) noexcept { return detail::hits(p.state_); }
 inline std::uint64_t nmissed(const probe& p) noexcept { return detail::nmissed(p.state_); }
 /// The instruction at which the probe was placed when it was last registered; null if never, or pending.

@@ -26,6 +26,7 @@ result<api::wish> api::wish_for(jprobe& p) {
   a->entry = p.entry;
   a->stack_bytes = p.stack_bytes;
   a->before = api::jprobe_before;
+  a->counts_itself = true;
   a->vectors = api::vectors_of(p.flags, p.entry);
   a->vectors.add(arch::vector_use{arch::vector_use::nothing, false, true});
   wish.need.code = true;

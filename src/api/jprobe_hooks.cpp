@@ -14,6 +14,7 @@ jprobe_attachment& own(site::attachment& a) noexcept { return static_cast<jprobe
 
 site::step jprobe_before(site::attachment& a, site::hit& hit) {
   if (!hit.ordinary) return site::step::missed;  // registered while this hit was on its way
+  a.hits.add(1);
   site::outcall_run run{&a, {}, site::self.jprobe};
   site::self.jprobe = &run;
   if (hit.vectors == nullptr && !hit.first) arch::reload_vectors(hit.regs, hit.saved);
@@ -24,9 +25,10 @@ site::step jprobe_before(site::attachment& a, site::hit& hit) {
 
 site::step replacement_before(site::attachment& a, site::hit& hit) {
   if (hit.replacement != nullptr) return site::step::missed;  // one function runs, the first
-  a.begun.add(1);                                             // inside the section that keeps `a`
+  a.hits.add(1);
   hit.replacement = &a;
-  site::self.chosen = &a;
+  const auto count = a.begun.own_place();  // inside the section that keeps `a`
+  libprobe_choose(reinterpret_cast<void**>(&site::self.chosen), &a, count.shared ? 1 : 0, count.word);
   return site::step::go_on;
 }
 

@@ -32,56 +32,6 @@ bool names_one_twice(std::span<const wish> wishes) {
   return std::adjacent_find(states.begin(), states.end()) != states.end();
 }
 
-/// The users' objects as they are while their probes are registered; and, unless that is kept, as they were.
-class begun_states {
- public:
-  explicit begun_states(std::span<const wish> wishes) : wishes_{wishes} { before_.reserve(wishes.size()); }
-  ~begun_states() {
-    for (std::size_t i = 0; i < before_.size(); ++i) {
-      auto& state = *wishes_[i].state;
-      state.address = before_[i].address;
-      state.counts = before_[i].counts;
-      state.hits = before_[i].hits;
-      state.missed = before_[i].missed;
-    }
-  }
-  begun_states(const begun_states&) = delete;
-  begun_states& operator=(const begun_states&) = delete;
-
-  /// `found`: those of the wishes that have an address, in order; again, when addresses were looked up anew.
-  void begin(std::span<const control::request> found) noexcept {
-    for (const auto& w : wishes_) {
-      const bool there = !found.empty() && found.front().what == w.what.get();
-      const auto address = there ? found.front().address : 0;
-      if (there) found = found.subspan(1);
-      if (before_.size() < wishes_.size()) begin(w);
-      w.state->address = address;
-    }
-  }
-  void keep() noexcept { before_.clear(); }
-
- private:
-  struct saved {
-    std::uintptr_t address;
-    std::uint64_t hits, missed;
-    const std::uint64_t* counts;
-  };
-
-  void begin(const wish& w) noexcept {
-    auto& state = *w.state;
-    before_.push_back(
-        {state.address, state.hits.exchange(0), state.missed.exchange(0), state.counts.exchange(nullptr)});
-    // A column holds what its last user left in it.
-    if (const auto* column = w.what->column.get()) {
-      state.hits = 0 - site::sum_of_column(column);
-      state.counts = column;
-    }
-  }
-
-  std::span<const wish> wishes_;
-  std::vector<saved> before_;
-};
-
 std::shared_ptr<const symbols::snapshot> modules_now() {
   const symbols::lookup no_fork{registry::instance().lookups()};
   return symbols::current_modules();
@@ -100,6 +50,8 @@ errc look_up(std::span<const wish> wishes, std::vector<control::request>& reques
     auto request = w.need;
     request.what = w.what.get();
     request.handle = &w.state->attachment;
+    request.ledger = &w.state->ledger;
+    request.placed_at = &w.state->address;
     if (address) {
       request.address = *address;
       requests.push_back(request);
@@ -108,7 +60,7 @@ errc look_up(std::span<const wish> wishes, std::vector<control::request>& reques
     const bool missing =
         address.error() == errc::module_not_found || address.error() == errc::symbol_not_found;
     if (!missing || !w.may_wait) return address.error();
-    request.placed_at = &w.state->address;
+    request.waits = true;
     later.push_back({request, w.at->name(), std::exchange(detail, {}), 0});
   }
   return errc::ok;
@@ -136,9 +88,13 @@ arch::vector_use vectors_used_by(std::uintptr_t function) {
   return made.use;
 }
 
-void keep_count(detail::probe_state& state) noexcept {
-  state.hits.store(detail::hits(state), std::memory_order_relaxed);
-  state.counts.store(nullptr, std::memory_order_release);
+void forget(detail::probe_state& state, site::attachment& a) noexcept {
+  if (a.book != nullptr && state.ledger.load(std::memory_order_relaxed) == a.book.get()) {
+    control::close(*a.book);
+    static_cast<void>(a.book.release());  // the object's own: see registry::end_ledger()
+  }
+  void* mine = &a;
+  state.attachment.compare_exchange_strong(mine, nullptr, std::memory_order_release);
 }
 
 std::error_code place(std::span<wish> wishes) {
@@ -149,13 +105,11 @@ std::error_code place(std::span<wish> wishes) {
   if (wishes.size() > 1 && names_one_twice(wishes)) return refuse(errc::already_registered);
   std::vector<control::request> requests;
   std::vector<control::waiting> later;
-  begun_states begun{wishes};
   auto why = errc::ok;
   for (std::optional<errc> answer; !answer;) {
     const auto modules = modules_now();
     why = look_up(wishes, requests, later, detail);
     if (why != errc::ok) break;
-    begun.begin(requests);
     answer = registry::instance().attach(requests, later, *modules, detail);
     if (answer) why = *answer;
     // One that could not be found before it was known that it is waited for.
@@ -168,22 +122,23 @@ std::error_code place(std::span<wish> wishes) {
   if (why == errc::ok || was_placed) {
     for (auto& w : wishes) static_cast<void>(w.what.release());
   }
-  if (why == errc::ok) begun.keep();
-  if (why == errc::ok) return refuse(errc::ok);
-  return refuse(why, std::move(detail));
+  return why == errc::ok ? refuse(why) : refuse(why, std::move(detail));
 }
 
 }  // namespace api
 
 void detail::probe_state::release(probe_state& state) noexcept {
-  api::detach(state);
+  auto& registry = control::registry::instance();
   std::atomic<void*>* const one[] = {&state.attachment};
-  if (control::registry::instance().commit(one) == errc::would_deadlock) {
+  const bool linked = state.attachment.load(std::memory_order_acquire) != nullptr;
+  if (linked) api::detach(state);
+  if (linked && registry.commit(one) == errc::would_deadlock) {
     // The handler that destroys it would wait for itself; going on would leave other threads with a dead
     // object.
     std::fputs("libprobe: a probe was destroyed inside a handler while it was registered\n", stderr);
     std::abort();
   }
+  registry.end_ledger(state.ledger);
 }
 
 }  // namespace libprobe

@@ -56,33 +56,26 @@ arch::vector_use vectors_of(probe_flags flags, Handlers... handlers) {
   (add(handlers), ...);
   return use;
 }
-/// The count of a probe that is not registered any more, without its column.
-void keep_count(detail::probe_state& state) noexcept;
+/// Tells the user's object that it is free, unless it was registered again meanwhile. Under the registry's
+/// lock.
+void forget(detail::probe_state& state, site::attachment& a) noexcept;
 
-/// Tells the user's object that it is free, unless it was registered again meanwhile.
-inline void forget(detail::probe_state& state, site::attachment& a) noexcept {
-  void* mine = &a;
-  if (state.attachment.load(std::memory_order_acquire) == mine) keep_count(state);
-  state.attachment.compare_exchange_strong(mine, nullptr, std::memory_order_release);
-}
-
-/// An attachment of type A with what every kind sets.
+/// An attachment of type A with what every kind sets. Throws std::bad_alloc: then its release() works.
 template <class A, class Probe>
 A& fill(A& a, Probe& p, char kind, bool (*release)(site::attachment&) noexcept) {
-  a.column = control::take_column();
-  a.hits.begin(p.state_.hits, a.column.get());
-  a.counts_of_user = &p.state_.counts;
-  a.missed = &p.state_.missed;
-  a.disabled = any(p.flags & probe_flags::disabled);
-  a.resting = a.disabled;
-  a.kind = kind;
-  a.owner = &p;
-  a.on_stack_of = os::is_on_own_stack(&p) ? os::thread_id() : 0;
   a.part = [](site::attachment& base) noexcept {
     if (base.owner != nullptr) forget(static_cast<Probe*>(base.owner)->state_, base);
     base.owner = nullptr;
   };
   a.release = release;
+  a.book = control::take_ledger();
+  a.hits.begin(a.book->by_others, const_cast<std::uint64_t*>(a.book->own.column));
+  a.missed = &a.book->missed;
+  a.disabled = any(p.flags & probe_flags::disabled);
+  a.resting = a.disabled;
+  a.kind = kind;
+  a.owner = &p;
+  a.on_stack_of = os::is_on_own_stack(&p) ? os::thread_id() : 0;
   return a;
 }
 

@@ -22,8 +22,5 @@ bool probe_fault(site::attachment& a, registers& regs, int signo) {
 
 }  // namespace libprobe::api
 
-std::uint64_t libprobe::detail::hits(const probe_state& s) noexcept {
-  const auto* counts = s.counts.load(std::memory_order_acquire);
-  const auto first = s.hits.load(std::memory_order_relaxed);
-  return counts != nullptr ? first + site::sum_of_column(counts) : first;
-}
+std::uint64_t libprobe::detail::hits(const probe_state& s) noexcept { return site::hits_of(s.ledger); }
+std::uint64_t libprobe::detail::nmissed(const probe_state& s) noexcept { return site::missed_of(s.ledger); }

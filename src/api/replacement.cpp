@@ -4,7 +4,6 @@
 
 #include "api/jprobe_hooks.hpp"
 #include "api/place.hpp"
-#include "epoch/epoch.hpp"
 
 namespace libprobe {
 
@@ -28,10 +27,11 @@ void begin_count(site::counter& counter, std::atomic<std::uint64_t>& by_others,
 
 /// By its own detour: see direct_call.S.
 void allow_direct_call(api::replacement_attachment& a, bool keeps) {
-  const bool counted = a.column != nullptr && a.column_of_begun != nullptr && a.column_of_ended != nullptr;
+  const bool counted =
+      a.book->own.column != nullptr && a.column_of_begun != nullptr && a.column_of_ended != nullptr;
   if (!counted || a.stack_bytes != 0 || a.vectors.most() > arch::vector_use::every_file) return;
   a.call.entry = a.entry;
-  a.call.hits = a.column.get();
+  a.call.hits = const_cast<std::uint64_t*>(a.book->own.column);
   a.call.begun = a.column_of_begun.get();
   a.call.ended = a.column_of_ended.get();
   a.call.what = &a;
@@ -52,6 +52,7 @@ result<api::wish> api::wish_for(replacement& r) {
   a->stack_bytes = r.stack_bytes;
   a->result = r.result;
   a->before = api::replacement_before;
+  a->counts_itself = true;
   a->replace = api::replacement_run;
   a->replace_live = api::replacement_run_live;
   // Exception flags belong to the thread, as in any call.
@@ -77,11 +78,7 @@ void unregister_replacement(replacement& r) noexcept {
 }
 
 void* original(const replacement& r) noexcept {
-  const auto* a = static_cast<const site::attachment*>(r.state_.attachment.load(std::memory_order_acquire));
-  if (a == nullptr) return nullptr;
-  const epoch::section section;  // the site may be planned anew, or go while `entry` is still running
-  const auto* at = a->where.load(std::memory_order_acquire);
-  return reinterpret_cast<void*>((at != nullptr ? at->body : a->body).load(std::memory_order_acquire));
+  return reinterpret_cast<void*>(site::original_of(r.state_.ledger));
 }
 
 }  // namespace libprobe

@@ -62,6 +62,7 @@ void api::reserve_instances(retprobe_attachment& a, std::size_t maxactive, std::
 
 void api::follow_calls(retprobe_attachment& a, wish& wish) {
   a.before = api::retprobe_before;
+  a.counts_itself = true;
   a.pool = &a;
   if (a.unwind_handler != nullptr) a.abandoned = api::retprobe_abandoned;
   wish.need.code = true;

@@ -46,6 +46,7 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
     if (instance != nullptr) pool.asked_in_vain.store(0, std::memory_order_relaxed);
   }
   if (instance != nullptr) {
+    a.hits.add(1);
     instance->probe_ = static_cast<retprobe*>(a.owner);
     instance->return_address_ = reinterpret_cast<void*>(arch::return_address(hit.regs));
     auto** const link = append(*hit.call, pool, *instance);  // the handler may never return

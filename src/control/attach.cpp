@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
+#include "control/counter_store.hpp"
 #include "control/engine.hpp"
+#include "control/escape_guards.hpp"
 #include "control/guards.hpp"
 #include "control/registry.hpp"
 #include "control/text_pass.hpp"
@@ -170,8 +172,6 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   const auto room = attached_ + waiting_.size() + requests.size();
   yielding_.reserve(yielding_.size() + placed.yielding.size());
   queue_.reserve(room);
-  dying_.reserve(room);
-  in_use_.reserve(room);
   touched_.reserve(room);
   gone_.reserve(room);
   site::sites.reserve(placed.fresh.size());
@@ -181,10 +181,12 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
 /// The displaced instruction and on: behind a jump the copies of all that it covers.
 void registry::set_body(site::site& at) noexcept {
   const bool by_copies = at.jump != nullptr && !at.yields;
-  at.body.store(by_copies            ? at.first_copy
-                : at.code != nullptr ? at.code->jump_part()
-                                     : 0,
-                std::memory_order_release);
+  const auto body = by_copies ? at.first_copy : at.code != nullptr ? at.code->jump_part() : 0;
+  at.body.store(body, std::memory_order_release);
+  for (auto* a = at.first.load(std::memory_order_relaxed); a != nullptr;
+       a = a->next.load(std::memory_order_relaxed)) {
+    if (a->book != nullptr) a->book->body.store(body, std::memory_order_release);  // pairs with original_of()
+  }
 }
 
 void registry::plan_jump(site::site& at, const wants& of, std::span<const request> behind,
@@ -261,7 +263,8 @@ void save_for(const site::site& at, arch::vector_use wanted) noexcept {
 
 void registry::publish(std::span<request> requests, std::span<std::unique_ptr<site::site>> fresh) noexcept {
   for (auto& made : fresh) {
-    if (site::site* old = site::sites.find(made->address)) {
+    site::site* const old = site::sites.find(made->address);
+    if (old != nullptr) {
       // The same place, planned anew. Readers of either see the same list; the old one goes with the next
       // grace period.
       made->first.store(old->first.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -271,10 +274,10 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
         made->through = old->through;  // who is on the way through it finds the new one
       std::erase(yielding_, old);
       for (auto* a = made->first.load(); a != nullptr; a = a->next.load()) a->where = made.get();
-      old->next_retired = std::exchange(retired_sites_, old);
     }
     site::site* now = made.release();
     site::sites.insert(now->address, now);
+    if (old != nullptr) retired_.add(*old);
     if (now->through == nullptr) continue;
     now->through->body.store(now->detour_body, std::memory_order_relaxed);
     arch::vector_use wanted;
@@ -285,6 +288,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
   for (auto& r : requests) {
     site::site* at = site::sites.find(r.address);
     r.what->where = at;
+    r.what->was_at = r.address;
     r.what->handle = r.handle;
     if (at->keeps_x87 && r.what->return_vectors.most() == arch::vector_use::every_file)
       r.what->return_vectors = arch::vector_use{arch::vector_use::everything};
@@ -295,16 +299,40 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
       save_for(*at, wanted);
     }
     auto& link = at->last != nullptr ? at->last->next : at->first;
-    if (r.placed_at != nullptr) r.placed_at->store(r.address, std::memory_order_relaxed);
+    replace_gone(r);
+    show(r);  // before a handler can look
     link.store(r.what,
                std::memory_order_release);  // pairs with the acquire loads of run_before() and its like
     at->last = r.what;
-    replace_gone(r);
-    r.handle->store(r.what, std::memory_order_release);
     ++attached_;
     set_body(*at);
     set_only(*at);
   }
+}
+
+/// The user's object shows this registration.
+void registry::show(request& r) noexcept {
+  if (r.ledger != nullptr) {
+    r.placed_before = r.placed_at->exchange(r.address, std::memory_order_relaxed);
+    auto* const mine = r.what->book.get();
+    auto* const before = static_cast<site::ledger*>(r.ledger->exchange(mine, std::memory_order_acq_rel));
+    r.ledger_before = before != mine ? before : nullptr;
+  }
+  r.handle->store(r.what, std::memory_order_release);
+}
+
+/// And what it showed before, but for the handle: as long as that is set, the object waits for a commit.
+void registry::show_as_before(const request& r) noexcept {
+  if (r.ledger == nullptr) return;
+  r.placed_at->store(r.placed_before, std::memory_order_relaxed);
+  r.ledger->store(r.ledger_before, std::memory_order_release);
+}
+
+/// That of an attachment which still waits goes with it.
+void registry::give_ledger_before(const request& r) noexcept {
+  auto* const before = r.ledger_before;
+  if (before != nullptr && before->last.load(std::memory_order_relaxed) != site::ledger::open)
+    give_ledger(before);
 }
 
 errc registry::arm_sites(std::span<request> requests, std::string& detail) {
@@ -352,6 +380,8 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
     }
     if (!guards_stand_) return why;
     watch_loader();
+    auto escapes = escape_guards();
+    place_each(escapes);
   }
   // From now on nobody can block it. Who has done so just before they were in place is let off again.
   guarded_ = unblock_trap();
@@ -386,10 +416,14 @@ errc registry::place(std::span<request> requests, std::string& detail) {
   } catch (const std::bad_alloc&) {
     why = errc::out_of_memory;
   }
-  if (why == errc::ok) return why;
+  if (why == errc::ok) {
+    for (const auto& r : requests) give_ledger_before(r);
+    return why;
+  }
   // They were in the table, and at a place that was armed already their handlers may be running.
   for (auto& r : requests) {
-    if (r.placed_at != nullptr) continue;  // its owner is not here to be told: see place_found()
+    if (r.waits) continue;  // its owner is not here to be told: see place_found()
+    show_as_before(r);
     queue(*r.what);
     r.what = nullptr;
   }
@@ -411,7 +445,6 @@ std::optional<errc> registry::attach(std::span<request> requests, std::span<wait
       if (why == errc::ok && lead_elsewhere(requests, known)) return std::nullopt;
       if (why == errc::ok) {
         waiting_.reserve(waiting_.size() + later.size());
-        dying_.reserve(attached_ + requests.size() + waiting_.size() + later.size());
       }
       if (why == errc::ok && !guarded_) why = put_guards(requests, detail);
       if (why == errc::ok && !later.empty() && !told_of_constructors_) {

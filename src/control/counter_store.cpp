@@ -1,6 +1,7 @@
 #include "control/counter_store.hpp"
 
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "control/registry.hpp"
@@ -21,6 +22,13 @@ std::vector<std::uint64_t*>& free_columns() {
 void give_column(std::uint64_t* column) {
   const std::lock_guard guard{registry::instance().stores()};
   free_columns().push_back(column);  // has the room: it was there before
+}
+
+constinit site::ledger* free_ledgers = nullptr;
+
+void take_back(site::ledger& mine) noexcept {
+  if (mine.own.column != nullptr)
+    give_column(const_cast<std::uint64_t*>(std::exchange(mine.own.column, nullptr)));
 }
 
 }  // namespace
@@ -44,6 +52,43 @@ counter_column take_column() noexcept {
   } catch (const std::bad_alloc&) {
     return {nullptr, nullptr};
   }
+}
+
+site::ledger_ptr take_ledger() {
+  site::ledger* made = nullptr;
+  {
+    const std::lock_guard guard{registry::instance().stores()};
+    if (free_ledgers == nullptr) {
+      constexpr std::size_t at_once = 64;
+      auto* const block = new site::ledger[at_once];  // for good
+      for (std::size_t i = at_once; i-- > 0;) block[i].next_free = std::exchange(free_ledgers, &block[i]);
+    }
+    made = std::exchange(free_ledgers, free_ledgers->next_free);
+  }
+  made->use.fetch_add(1, std::memory_order_relaxed);
+  std::atomic_thread_fence(
+      std::memory_order_release);  // pairs with read_stable(): what follows shows the odd number
+  made->by_others.store(0, std::memory_order_relaxed);
+  made->missed.store(0, std::memory_order_relaxed);
+  made->last.store(site::ledger::open, std::memory_order_relaxed);
+  made->body.store(0, std::memory_order_relaxed);
+  made->from.store(&made->own, std::memory_order_relaxed);
+  auto* const column = take_column().release();
+  made->own = {column, column != nullptr ? site::sum_of_column(column) : 0};
+  made->use.fetch_add(1, std::memory_order_release);  // pairs with read_stable()
+  return {made, give_ledger};
+}
+
+void close(site::ledger& mine) noexcept {
+  // Released, before its column can be another's: pairs with ledger::hits().
+  mine.last.store(mine.hits(), std::memory_order_release);
+  take_back(mine);
+}
+
+void give_ledger(site::ledger* mine) noexcept {
+  take_back(*mine);
+  const std::lock_guard guard{registry::instance().stores()};
+  mine->next_free = std::exchange(free_ledgers, mine);
 }
 
 }  // namespace libprobe::control

@@ -10,8 +10,6 @@ namespace libprobe::control {
 
 void registry::before_fork() noexcept {
   settle();
-  // Held for as long as handlers take: not waited for.
-  fork_.commit = commit_lock_.is_mine();
   fork_.lookups = lookups_.before_fork();
   fork_.lock = lock_.before_fork();
   fork_.stores = stores_.before_fork();
@@ -49,21 +47,17 @@ void registry::settle_copy() noexcept {
 
 /// What lies on the stack of a thread that is gone will soon be something else.
 void registry::forget_owner(site::attachment& a, int me) noexcept {
-  static constinit std::atomic<std::uint64_t> nobodys{0};
   if (a.on_stack_of == 0 || fork_.thread == 0) return;
   if (a.on_stack_of == fork_.thread) {
     a.on_stack_of = me;
   } else if (!a.removed) {
-    a.part(a);
-    a.missed = &nobodys;
+    a.owner = nullptr;
     queue(a);
   }
 }
 
 /// What they were in the middle of will not be finished.
 void registry::forget_other_threads() noexcept {
-  // A commit that was waiting is gone; what it had taken out waits for the next.
-  commit_lock_.after_fork_in_child(fork_.commit);
   // The numbers of threads are new ones.
   const int me = epoch::thread_number();
   for (auto* call = site::self.calls; call != nullptr; call = call->outer) call->owner = me;
@@ -86,17 +80,16 @@ void registry::forget_other_threads() noexcept {
       a.on_stack_of = me;
       return false;
     }
-    a.part(a);
-    dying_.push_back(&a);  // room was reserved at registration
-    ++attached_;
+    a.owner = nullptr;
+    retire(a);
     return true;
   });
-  for (auto* gone : {&dying_, &in_use_}) {
-    for (auto* a : *gone) {
-      stop(*a);
-      a->part(*a);  // by whom it was being removed, and in whose memory it lies, may be gone
-    }
-  }
+  // A commit that was waiting is gone; what it had taken out waits for the next. By whom it was being
+  // removed, and in whose memory it lies, may be gone.
+  for_each_retired([&stop](site::attachment& a) {
+    stop(a);
+    a.part(a);
+  });
   for (auto* a : queue_) a->part(*a);
   for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) run->what->begun.add(1);
   if (site::self.chosen != nullptr) site::self.chosen->begun.add(1);

@@ -35,7 +35,7 @@ struct jump_planner::chain {
 site::detour& jump_planner::detour_of(std::uintptr_t address) {
   if (auto* known = detour_at_.find(address)) return *known;
   detour_at_.reserve(1);
-  site::table<site::detour>::drop(detour_at_.take_retired());  // nobody but control reads it
+  detour_at_.drop_outgrown();  // nobody but control reads it
   auto& made = detours_.emplace_back();
   detour_at_.insert(address, &made);
   return made;

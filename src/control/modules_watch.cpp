@@ -31,20 +31,23 @@ bool stands(const site::site& at) noexcept {
 
 }  // namespace
 
-/// Each guard for itself: without one of them less is known, but all goes on.
+/// Each guard for itself: without one of them less is known, but all goes on. True: some are placed.
+bool registry::place_each(std::span<request> guards) {
+  bool any = false;
+  for (auto& g : guards) {
+    std::string ignored;
+    const bool placed = place({&g, 1}, ignored) == errc::ok;
+    if (!placed && g.what != nullptr) g.what->release(*g.what);
+    any = any || placed;
+  }
+  return any;
+}
+
 void registry::watch_loader() {
-  const auto place_each = [this](std::vector<request> guards) {
-    bool any = false;
-    for (auto& g : guards) {
-      std::string ignored;
-      const bool placed = place({&g, 1}, ignored) == errc::ok;
-      if (!placed && g.what != nullptr) g.what->release(*g.what);
-      any = any || placed;
-    }
-    return any;
-  };
-  told_of_unloading_ = place_each(unloading_guards());
-  told_of_constructors_ = place_each(constructor_guards());
+  auto unloading = unloading_guards();
+  told_of_unloading_ = place_each(unloading);
+  auto constructors = constructor_guards();
+  told_of_constructors_ = place_each(constructors);
 }
 
 void registry::modules_changed() noexcept {
@@ -116,7 +119,7 @@ void registry::take_leave(site::site& at, const std::shared_ptr<const symbols::m
   if (at.first.load(std::memory_order_relaxed) != nullptr) {
     gone_.push_back({&at, with});  // room was reserved at registration
   } else {
-    at.next_retired = std::exchange(retired_sites_, &at);
+    retired_.add(at);
   }
 }
 
@@ -133,11 +136,9 @@ void registry::replace_gone(const request& by) noexcept {
 void registry::tidy() noexcept {
   constexpr std::size_t patience = 64;
   if (replaced_ < patience) return;
-  take_out_queued();
-  if (!epoch::try_synchronize()) return;
-  take_retired().free();
-  free_dying();
-  replaced_ = 0;
+  replaced_ = 0;  // whatever comes of it: what is not complete now is by the next time, or at a commit
+  errc ignored = errc::ok;
+  if (const auto covered = retire_queued(ignored); epoch::poll(covered)) retired_.free_complete();
 }
 
 /// Between the lookup and now a module has gone, and another one has taken its place.

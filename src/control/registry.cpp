@@ -5,9 +5,11 @@
 #include <new>
 #include <unordered_set>
 
+#include "control/counter_store.hpp"
 #include "control/text_pass.hpp"
 #include "epoch/backoff.hpp"
 #include "epoch/epoch.hpp"
+#include "epoch/stall.hpp"
 #include "site/actions.hpp"
 #include "site/thread.hpp"
 
@@ -94,16 +96,16 @@ errc registry::take_out_queued() noexcept {
   for (const auto* a : queue_) {
     if (touched_.empty() || touched_.back() != a->where) touched_.push_back(a->where);
   }
-  for (auto* a : queue_) {
-    a->body = a->where.load()->body.load(std::memory_order_relaxed);
-    a->where.store(nullptr, std::memory_order_release);
-  }
-  dying_.insert(dying_.end(), queue_.begin(), queue_.end());
-  queue_.clear();
   for (auto* at : touched_) {
     unlink_removed(*at);
     set_only(*at);
   }
+  for (auto* a : queue_) {
+    a->where.store(nullptr, std::memory_order_release);
+    --attached_;
+    retire(*a);
+  }
+  queue_.clear();
 
   const auto idle = std::stable_partition(
       touched_.begin(), touched_.end(), [](const site::site* at) { return at->now == site::text::original; });
@@ -122,7 +124,7 @@ errc registry::take_out_queued() noexcept {
       if (at->through != nullptr) at->through->at.store(nullptr, std::memory_order_release);
       if (at->yields) std::erase(yielding_, at);
     }
-    at->next_retired = std::exchange(retired_sites_, at);
+    retired_.add(*at);
   }
   return_to_jumps();
   return answer;
@@ -146,29 +148,37 @@ void registry::return_to_jumps() noexcept {
   yielding_ = std::move(all);
 }
 
-/// A grace period has passed.
-void registry::free_dying() noexcept {
-  in_use_.insert(in_use_.end(), dying_.begin(), dying_.end());
-  dying_.clear();
-  free_in_use(nullptr);
+/// Unlinked: waits until no hit can hold it any more.
+void registry::retire(site::attachment& a) noexcept {
+  a.free = free_attachment;
+  retired_.add(a);
+}
+void registry::free_attachment(epoch::retired& what) noexcept {
+  auto& a = static_cast<site::attachment&>(what);
+  if (a.release(a)) return;
+  a.next_retired = std::exchange(instance().in_use_, &a);
 }
 
-/// False: a replacement is still running somewhere, one of those asked for.
-bool registry::free_in_use(const handles* only) noexcept {
-  const auto before = in_use_.size();
-  std::erase_if(in_use_, [](site::attachment* a) { return a->release(*a); });
-  attached_ -= before - in_use_.size();
-  return std::none_of(in_use_.begin(), in_use_.end(), [only](const site::attachment* a) {
-    return a->is_running() &&
-           (only == nullptr || std::find(only->begin(), only->end(), a->handle) != only->end());
-  });
+/// Tries again. One that those asked for wait for: calls of a replacement are still running; null: none.
+const site::attachment* registry::free_in_use(const handles* only) noexcept {
+  const site::attachment* running = nullptr;
+  for (auto** link = &in_use_; *link != nullptr;) {
+    auto& a = static_cast<site::attachment&>(**link);
+    auto* const next = a.next_retired;
+    if (a.release(a)) {
+      *link = next;
+      continue;
+    }
+    const bool asked = only == nullptr || std::find(only->begin(), only->end(), a.handle) != only->end();
+    if (asked && a.is_running()) running = &a;
+    link = &a.next_retired;
+  }
+  return running;
 }
 
 /// Only when no more than the table's own sites can lead into a slot.
 void registry::reclaim_code() noexcept {
-  if (!slots_.past_bound(site::sites.size()) || retired_sites_ != nullptr || !dying_.empty() ||
-      !in_use_.empty())
-    return;
+  if (!slots_.past_bound(site::sites.size()) || !retired_.empty() || in_use_ != nullptr) return;
   try {
     std::unordered_set<const site::slot*> in_use;
     site::sites.for_each([&in_use](const site::site& at) { in_use.insert(at.code); });
@@ -178,51 +188,49 @@ void registry::reclaim_code() noexcept {
   }
 }
 
-registry::retired registry::take_retired() noexcept {
-  return {std::exchange(retired_sites_, nullptr), site::sites.take_retired(), site::chunks.take_retired(),
-          site::landings.take_retired(), site::hop_pages.take_retired()};
-}
-
-bool registry::retired::empty() const noexcept {
-  return sites == nullptr && tables == nullptr && chunk_tables == nullptr && landing_tables == nullptr &&
-         page_tables == nullptr;
-}
-
-void registry::retired::free() noexcept {
-  while (sites != nullptr) delete std::exchange(sites, sites->next_retired);
-  site::table<site::site>::drop(tables);
-  site::table<site::chunk>::drop(chunk_tables);
-  site::table<site::landing>::drop(landing_tables);
-  site::table<const char>::drop(page_tables);
+/// Takes all that is queued out of what hits may find. The ticket that covers it, and all that was taken out
+/// before; 0: there is nothing to wait for.
+epoch::ticket registry::retire_queued(errc& answer) noexcept {
+  answer = take_out_queued();
+  site::sites.retire_outgrown(retired_);
+  site::chunks.retire_outgrown(retired_);
+  site::landings.retire_outgrown(retired_);
+  site::hop_pages.retire_outgrown(retired_);
+  return retired_.empty() ? 0 : retired_.seal();
 }
 
 errc registry::commit(const handles* only) noexcept {
   if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   const site::quiet no_handlers;
   settle();
-  std::unique_lock one_at_a_time{commit_lock_};
   errc answer = errc::ok;
-  retired old;
+  epoch::ticket covered = 0;
   {
     const std::lock_guard guard{lock_};
     look_at_modules();
-    answer = take_out_queued();
-    old = take_retired();
-    if (dying_.empty() && in_use_.empty() && old.empty()) return answer;
+    covered = retire_queued(answer);
+    if (covered == 0 && in_use_ == nullptr) return answer;
   }
-  epoch::synchronize();
-  old.free();
-  {
-    const std::lock_guard guard{lock_};
-    free_dying();
-    reclaim_code();
-  }
-  // A replacement may run for hours: that holds up who removes it, and no other commit.
-  one_at_a_time.unlock();
+  if (covered != 0) epoch::wait(covered);
+  epoch::stall_watch told;
   for (epoch::backoff patience;; patience.wait()) {
     const std::lock_guard guard{lock_};
-    if (free_in_use(only)) return answer;
+    retired_.free_complete();
+    reclaim_code();
+    // A replacement may run for hours: that holds up who removes it, and no other commit.
+    const auto* const running = free_in_use(only);
+    if (running == nullptr) return answer;
+    if (patience.long_since()) told.look_at_calls(running->was_at);
   }
+}
+
+void registry::end_ledger(std::atomic<void*>& ledger) noexcept {
+  if (ledger.load(std::memory_order_acquire) == nullptr) return;
+  const site::quiet no_handlers;
+  settle();
+  const std::lock_guard guard{lock_};
+  auto* const mine = static_cast<site::ledger*>(ledger.exchange(nullptr, std::memory_order_acq_rel));
+  if (mine != nullptr && mine->last.load(std::memory_order_relaxed) != site::ledger::open) give_ledger(mine);
 }
 
 errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept {
@@ -289,7 +297,7 @@ std::vector<entry> registry::list() {
            at.yields      ? "another probe needs the text of its jump"
            : at.retreated ? "too many branches led into the jump"
                           : at.why_trap,
-           a->hits.total(),
+           a->book->hits(),
            a->missed->load(std::memory_order_relaxed),
            gone_with,
            {},

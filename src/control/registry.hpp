@@ -16,6 +16,7 @@
 #include "control/jump_planner.hpp"
 #include "control/slot_store.hpp"
 #include "control/text_pass.hpp"
+#include "epoch/retirement.hpp"
 #include "os/process.hpp"
 #include "site/site.hpp"
 #include "site/thread.hpp"
@@ -26,7 +27,10 @@ namespace libprobe::control {
 /// One probe that wants to be placed.
 struct request {
   site::attachment* what = nullptr;
-  std::atomic<void*>* handle = nullptr;  // in the user's object: set to `what` when it is placed
+  // In the user's object, each set when it is placed, or begins to wait; the last two are null for a guard.
+  std::atomic<void*>* handle = nullptr;
+  std::atomic<void*>* ledger = nullptr;
+  std::atomic<std::uintptr_t>* placed_at = nullptr;
   std::uintptr_t address = 0;
   bool step = false;    // by the trap flag
   bool code = false;    // the displaced instruction must be able to run in a slot
@@ -36,8 +40,10 @@ struct request {
   bool no_jump = false;
   site::purpose purpose = site::purpose::any;  // what a detour of its own would do
   bool (*stand_in)(registers&) = nullptr;      // see site::stand_in; for guards
-  std::atomic<std::uintptr_t>* placed_at =
-      nullptr;  // in the user's object: set when one that waited is placed
+  bool waits = false;                          // for its module: its user's object shows it already
+  // What that showed before: for a registration that fails, and for one that does not, to be given back.
+  site::ledger* ledger_before = nullptr;
+  std::uintptr_t placed_before = 0;
 };
 
 /// One whose module or symbol is not there yet.
@@ -100,6 +106,9 @@ class registry : private window_observer {
 
   std::vector<entry> list();
 
+  /// The user's object is no more: nobody reads its counts.
+  void end_ledger(std::atomic<void*>& ledger) noexcept;
+
   /// The loader has loaded or unloaded something: what lay in modules that are no more is gone.
   void modules_changed() noexcept;
   /// The loaded modules are whole, and constructors are about to run: places what waited for them. As if
@@ -156,6 +165,7 @@ class registry : private window_observer {
   void plan_jump(site::site& at, const wants& of, std::span<const request> behind, placement& placed);
   static void add_old_jumps(placement& placed);
   errc put_guards(std::span<request> requests, std::string& detail);
+  bool place_each(std::span<request> guards);
   void watch_loader();
   errc place(std::span<request> requests, std::string& detail);
   static void set_body(site::site& at) noexcept;
@@ -180,46 +190,48 @@ class registry : private window_observer {
   void window_closes(const site::site& at) noexcept override { jumps_.set_landings(at, true); }
   void window_is_open(const site::site& at) noexcept override { jumps_.set_landings(at, false); }
   errc take_out_queued() noexcept;
-  /// Out of all tables, to be freed after a grace period.
-  struct retired {
-    site::site* sites = nullptr;
-    site::table<site::site>::storage* tables = nullptr;
-    site::table<site::chunk>::storage* chunk_tables = nullptr;
-    site::table<site::landing>::storage* landing_tables = nullptr;
-    site::table<const char>::storage* page_tables = nullptr;
-    [[nodiscard]] bool empty() const noexcept;
-    void free() noexcept;
-  };
-  retired take_retired() noexcept;
+  epoch::ticket retire_queued(errc& answer) noexcept;
+  void retire(site::attachment& a) noexcept;
+  static void free_attachment(epoch::retired& what) noexcept;
+  /// Attachments that wait for the end of their grace period, or of calls.
+  template <class F>
+  void for_each_retired(F&& visit) {
+    retired_.for_each([&visit](epoch::retired& what) {
+      if (what.free == free_attachment) visit(static_cast<site::attachment&>(what));
+    });
+    for (auto* one = in_use_; one != nullptr; one = one->next_retired)
+      visit(static_cast<site::attachment&>(*one));
+  }
+  static void show(request& r) noexcept;
+  static void show_as_before(const request& r) noexcept;
+  static void give_ledger_before(const request& r) noexcept;
   void tidy() noexcept;
   void forget_owner(site::attachment& a, int me) noexcept;
   errc commit(const handles* only) noexcept;
-  void free_dying() noexcept;
-  bool free_in_use(const handles* only) noexcept;
+  const site::attachment* free_in_use(const handles* only) noexcept;
   void reclaim_code() noexcept;
 
   bool guards_stand_ = false;
   bool told_of_unloading_ = false;     // by the loader, each time
   bool told_of_constructors_ = false;  // before they run
   bool guarded_ = false;               // and no thread has SIGTRAP blocked
-  fork_lock commit_lock_;              // held across the grace period: taken first, never inside a handler
   fork_lock lookups_;                  // never held together with the others but at fork
   fork_lock lock_;                     // held for any change, never while waiting
   fork_lock stores_;
   struct {
-    bool commit, lookups, lock, stores;  // the forking thread held them before: see fork_lock
-    bool text;                           // taken for the fork
-    int thread;                          // that forks
+    bool lookups, lock, stores;  // the forking thread held them before: see fork_lock
+    bool text;                   // taken for the fork
+    int thread;                  // that forks
   } fork_{};
   function_text functions_;
   slot_store slots_;
   jump_planner jumps_{functions_, slots_};
   std::vector<site::site*> yielding_;  // they may have their jumps back when others are gone
   // Removal must not be able to fail, so room in all of these is reserved at registration.
-  std::vector<site::attachment*> queue_;   // resting, still linked
-  std::vector<site::attachment*> dying_;   // unlinked, waiting for the end of a grace period
-  std::vector<site::attachment*> in_use_;  // after it: calls are still inside
-  std::vector<site::site*> touched_;       // scratch of a commit
+  std::vector<site::attachment*> queue_;  // resting, still linked
+  std::vector<site::site*> touched_;      // scratch of a commit
+  epoch::retirement retired_;         // unlinked attachments, sites and tables, until no hit can hold them
+  epoch::retired* in_use_ = nullptr;  // attachments, after that: calls are still inside
   struct departed {
     site::site* at;
     std::shared_ptr<const symbols::module> with;
@@ -229,8 +241,7 @@ class registry : private window_observer {
   std::size_t replaced_ = 0;  // gone probes that were registered anew, since they were last tidied up
   std::vector<waiting> waiting_;
   std::uint64_t next_number_ = 1;
-  site::site* retired_sites_ = nullptr;
-  std::size_t attached_ = 0;  // linked or dying
+  std::size_t attached_ = 0;  // linked
 };
 
 }  // namespace libprobe::control

@@ -152,7 +152,7 @@ errc slot_store::write() {
     known.insert(slot.address, &slot);
   }
   // Nobody but control reads these tables.
-  for (auto& known : known_) site::table<site::slot>::drop(known.take_retired());
+  for (auto& known : known_) known.drop_outgrown();
   handed_out_ += fresh_.size();
   fresh_.clear();
   return errc::ok;

@@ -14,7 +14,8 @@ void registry::wait_for_modules(std::span<waiting> later) noexcept {
   for (auto& one : later) {
     one.number = next_number_++;
     replace_gone(one.need);
-    one.need.handle->store(one.need.what, std::memory_order_release);
+    show(one.need);
+    give_ledger_before(one.need);
     waiting_.push_back(std::move(one));
   }
 }

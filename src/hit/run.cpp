@@ -37,16 +37,13 @@ bool run_before(const site::site& at, site::hit& hit) noexcept {
     if (!a.vectors.within(hit.saved)) return;  // registered while this hit was on its way
     if (redirected) return count(*a.missed);
     // Counted first: who waits for a handler's effect finds the hit counted.
-    a.hits.add(1);
+    if (!a.counts_itself) a.hits.add(1);
     if (a.before == nullptr) return;
     hit.regs.set_ip(at.address);
     const auto want = a.before(a, hit);
     hit.first = false;
     redirected = want == site::step::redirected;
-    if (want == site::step::missed) {
-      a.hits.add(-1);
-      count(*a.missed);
-    }
+    if (want == site::step::missed) count(*a.missed);
   });
   if (!redirected) hit.regs.set_ip(at.address);
   site::self.beginning = nullptr;
@@ -79,8 +76,7 @@ void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   std::uintptr_t body = 0;  // not in regs until the call is made: unwinders find the function there
   if (redirected) {
     if (hit.replacement != nullptr) {
-      end_replacement(*hit.replacement);
-      site::self.chosen = nullptr;
+      end_chosen(*hit.replacement);
     }
   } else if (hit.replacement != nullptr) {
     arch::divert_to_replacement(regs, reinterpret_cast<std::uintptr_t>(hit.replacement));

@@ -27,11 +27,24 @@ class counter {
     shared_ = &shared;
     column_ = column;
   }
-  /// Control, before anything was counted.
+  /// Control, before anything was counted: counts from 0 on.
   void move_to(std::uint64_t* column) noexcept;
+  /// Control, before anything was counted: somebody else knows what the column held before.
+  void count_in(std::uint64_t* column) noexcept { column_ = column; }
 
   /// Signal-safe. Zero for one that never began.
   [[nodiscard]] std::uint64_t total() const noexcept;
+
+  /// The word that the calling thread adds to.
+  struct place {
+    std::uint64_t* word;
+    bool shared;  // other threads add to it, too
+  };
+  [[nodiscard]] place own_place() const noexcept {
+    const auto row = epoch::row_of_thread;
+    if (column_ == nullptr || row == 0) return {reinterpret_cast<std::uint64_t*>(shared_), true};
+    return {reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(column_) + row), false};
+  }
 
   /// Inside a section, in any context.
   void add(std::int64_t more) noexcept {

@@ -7,10 +7,12 @@
 #include <memory>
 
 #include "arch/arch.hpp"
+#include "epoch/retirement.hpp"
 #include "site/calls.hpp"
 #include "site/counted_table.hpp"
 #include "site/counter.hpp"
 #include "site/detour.hpp"
+#include "site/ledger.hpp"
 #include "site/slots.hpp"
 #include "site/table.hpp"
 #include "site/text_owner.hpp"
@@ -46,7 +48,7 @@ enum class step : std::uint8_t {
 
 /// One registered probe, of any kind, at its site. Made by the api, owned by control, freed after a grace
 /// period.
-struct attachment {
+struct attachment : epoch::retired {
   // What the hit path calls; any may be null. The kinds (src/api) supply them.
   step (*before)(attachment&, hit&) = nullptr;
   void (*after)(attachment&, registers&) = nullptr;
@@ -58,7 +60,7 @@ struct attachment {
                      registers&) = nullptr;  // of a probe that has no other handler: what `before` would call
   instance_pool* pool = nullptr;             // of one that follows calls and does no more: itself
   counter hits;
-  std::atomic<std::uint64_t>* missed = nullptr;  // in the user's object, which outlives the attachment
+  std::atomic<std::uint64_t>* missed = nullptr;
 
   std::atomic<attachment*> next{nullptr};  // in order of registration; read under an epoch section
   std::atomic<bool> resting{false};        // disabled, or removed and waiting for its commit
@@ -67,19 +69,20 @@ struct attachment {
   arch::vector_use return_vectors;         // and those behind a followed call
   counter begun, ended;  // of a replacement: its calls, for which a commit waits beyond the grace period
   const direct_call* direct = nullptr;  // of one that can be called so
-  std::unique_ptr<std::uint64_t, void (*)(std::uint64_t*)> column{nullptr, nullptr};  // what `hits` counts in
-  bool counts = false;  // that is all it does: no hooks, so that it counts in handlers too
+  bool counts = false;                  // that is all it does: no hooks, so that it counts in handlers too
+  // `before` counts the hit itself, when it knows that its work can be done: a count never falls.
+  bool counts_itself = false;
   // control only:
-  std::atomic<const std::uint64_t*>* counts_of_user = nullptr;  // where the user's object knows the column
+  ledger_ptr book{nullptr,
+                  nullptr};  // what `hits` and `missed` write; null: a guard's, or the user's object's own
   bool disabled = false;
   char kind = 'k';
-  std::atomic<site*> where{
-      nullptr};  // null while it waits for its module, and when it is unlinked: then what `body` was
-  std::atomic<std::uintptr_t> body{0};
+  std::atomic<site*> where{nullptr};     // null while it waits for its module, and when it is unlinked
   std::atomic<void*>* handle = nullptr;  // in the user's object
   void* owner = nullptr;  // the user's object; null: a guard's, or one that is gone with a thread that did
                           // not fork along
-  int on_stack_of = 0;    // the thread on whose stack that lies; 0: elsewhere
+  std::uintptr_t was_at = 0;  // the address of its site, for messages
+  int on_stack_of = 0;        // the thread on whose stack that lies; 0: elsewhere
   /// Tells the user's object, if there is one, that it is free: nothing here leads to it any more.
   void (*part)(attachment&) noexcept = nullptr;
   /// After the grace period: parts, and frees. False: still in use by calls that have not
@@ -101,13 +104,18 @@ struct attachment {
 
   /// Before anything was counted: counts in another column, which it shares with the code of a detour.
   void count_in(std::uint64_t* other) noexcept {
-    hits.move_to(other);
-    counts_of_user->store(other, std::memory_order_release);
+    hits.count_in(other);
+    book->of_detour = {other, sum_of_column(other)};
+    book->from.store(&book->of_detour, std::memory_order_release);  // pairs with ledger::hits()
   }
 };
 
 /// Published in the table; freed a grace period after it was taken out.
-struct site {
+struct site : epoch::retired {
+  site() noexcept {
+    free = [](epoch::retired& what) noexcept { delete static_cast<site*>(&what); };
+  }
+
   std::uintptr_t address = 0;
   arch::displaced plan;
   // Null for an emulated instruction. Slots are never freed: a thread may sit in one for hours.
@@ -136,7 +144,6 @@ struct site {
   const char* why_trap = nullptr;  // why it has no jump
   const void* module = nullptr;    // the one that it lies in, to be compared only; null: in none
   bool gone = false;               // that module has been unloaded, and the site is in no table any more
-  site* next_retired = nullptr;
 
   /// Visits what is registered and not resting, in order. Inside a section.
   template <class F>

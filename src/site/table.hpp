@@ -14,6 +14,8 @@
 #include <new>
 #include <utility>
 
+#include "epoch/retirement.hpp"
+
 namespace libprobe::site {
 
 template <class T>
@@ -23,13 +25,14 @@ class table {
     std::atomic<std::uintptr_t> key{0};
     std::atomic<T*> value{nullptr};
   };
-  struct storage {
+  struct storage : epoch::retired {
     explicit storage(unsigned bits)
-        : mask{(std::size_t{1} << bits) - 1}, shift{64 - bits}, entries{new entry[std::size_t{1} << bits]} {}
+        : mask{(std::size_t{1} << bits) - 1}, shift{64 - bits}, entries{new entry[std::size_t{1} << bits]} {
+      free = [](epoch::retired& what) noexcept { delete static_cast<storage*>(&what); };
+    }
     std::size_t mask;
     unsigned shift;
     std::unique_ptr<entry[]> entries;
-    storage* older = nullptr;  // in a chain of retired ones
   };
 
   constexpr table() = default;
@@ -61,7 +64,7 @@ class table {
       }
     }
     storage_.store(next.release(), std::memory_order_release);
-    if (now != nullptr) now->older = std::exchange(retired_, now);
+    if (now != nullptr) now->next_retired = std::exchange(outgrown_, now);
   }
 
   /// Writer: room for the key must have been reserved. Replaces the value of a key that is there; true if
@@ -90,10 +93,16 @@ class table {
       if (T* value = now->entries[i].value.load(std::memory_order_relaxed)) visit(*value);
     }
   }
-  /// Writer: outgrown tables, to be dropped after a grace period.
-  [[nodiscard]] storage* take_retired() noexcept { return std::exchange(retired_, nullptr); }
-  static void drop(storage* chain) noexcept {
-    while (chain != nullptr) delete std::exchange(chain, chain->older);
+  /// Writer: outgrown tables are to be freed after a grace period.
+  void retire_outgrown(epoch::retirement& to) noexcept {
+    while (outgrown_ != nullptr) to.add(*std::exchange(outgrown_, outgrown_->next_retired));
+  }
+  /// Writer, of a table that nobody else reads.
+  void drop_outgrown() noexcept {
+    while (outgrown_ != nullptr) {
+      auto& one = *std::exchange(outgrown_, outgrown_->next_retired);
+      one.free(one);
+    }
   }
   [[nodiscard]] std::size_t size() const noexcept { return live_; }
   [[nodiscard]] std::size_t bytes() const noexcept {
@@ -122,7 +131,7 @@ class table {
   }
 
   std::atomic<storage*> storage_{nullptr};
-  storage* retired_ = nullptr;
+  epoch::retired* outgrown_ = nullptr;
   std::size_t used_ = 0;  // keys in the table, erased ones too
   std::size_t live_ = 0;
 };

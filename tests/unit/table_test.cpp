@@ -58,7 +58,7 @@ TEST(Table, AgreesWithUnorderedMap) {
   std::unordered_map<std::uintptr_t, item*> seen;
   t.for_each([&seen](item& i) { EXPECT_TRUE(seen.emplace(i.key, &i).second); });
   EXPECT_EQ(seen, expected);
-  table<item>::drop(t.take_retired());
+  t.drop_outgrown();
 }
 
 TEST(Table, KeysThatCollideAreToldApart) {
@@ -77,7 +77,7 @@ TEST(Table, KeysThatCollideAreToldApart) {
   for (std::size_t i = 0; i < items.size(); ++i) {
     EXPECT_EQ(t.find(items[i].key), i % 2 == 0 ? nullptr : &items[i]);
   }
-  table<item>::drop(t.take_retired());
+  t.drop_outgrown();
 }
 
 TEST(Table, EraseAndInsertCyclesNeedNoEverGrowingMemory) {
@@ -93,7 +93,7 @@ TEST(Table, EraseAndInsertCyclesNeedNoEverGrowingMemory) {
     }
     for (auto& i : items) t.erase(i.key);
     most = std::max(most, t.bytes());
-    table<item>::drop(t.take_retired());
+    t.drop_outgrown();
   }
   EXPECT_EQ(t.size(), 0U);
   EXPECT_LE(most, 1024 * sizeof(table<item>::entry));
@@ -121,7 +121,7 @@ TEST(CountedTable, NeverOverlooksAKeyAndForgetsThoseErased) {
     t.erase(key);
   }
   EXPECT_FALSE(t.may_have(base, base + 200 * page));
-  table<item>::drop(t.take_retired());
+  t.drop_outgrown();
 }
 
 TEST(Table, ReadersNeverMissAKeyNorSeeAnothersValueWhileItGrows) {
@@ -149,14 +149,15 @@ TEST(Table, ReadersNeverMissAKeyNorSeeAnothersValueWhileItGrows) {
       }
     });
   }
+  epoch::retirement outgrown;
   for (int round = 0; round < 3; ++round) {
     for (std::size_t i = lasting; i < items.size(); ++i) {
       t.reserve(1);
       t.insert(items[i].key, &items[i]);
       if (i % 1000 == 0) {
-        auto* outgrown = t.take_retired();
-        epoch::synchronize();
-        table<item>::drop(outgrown);
+        t.retire_outgrown(outgrown);
+        epoch::wait(outgrown.seal());
+        outgrown.free_complete();
       }
     }
     for (std::size_t i = lasting; i < items.size(); ++i) t.erase(items[i].key);
@@ -165,7 +166,7 @@ TEST(Table, ReadersNeverMissAKeyNorSeeAnothersValueWhileItGrows) {
   for (auto& reader : readers) reader.join();
   EXPECT_EQ(wrong.load(), 0U);
   EXPECT_EQ(t.size(), lasting);
-  table<item>::drop(t.take_retired());
+  t.drop_outgrown();
 }
 
 }  // namespace
