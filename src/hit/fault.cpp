@@ -1,12 +1,10 @@
 #include "hit/fault.hpp"
 
-#include <asm/unistd.h>
-#include <fcntl.h>
-
 #include "epoch/epoch.hpp"
 #include "hit/run.hpp"
 #include "hit/shown.hpp"
 #include "hit/signal.hpp"
+#include "os/raw.hpp"
 #include "site/actions.hpp"
 #include "site/thread.hpp"
 
@@ -26,14 +24,11 @@ void restore_text(std::uintptr_t address) noexcept {
   const epoch::section section;
   const site::site* at = site::sites.find(address);
   if (at == nullptr) return;
-  const long file =
-      arch::system_call(__NR_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/mem"), O_RDWR | O_CLOEXEC);
-  if (file < 0) return;
-  const bool wide = at->jump != nullptr;
-  arch::system_call(
-      __NR_pwrite64, file, reinterpret_cast<long>(wide ? at->jump->original.data() : at->plan.original),
-      wide ? at->jump->shape.window : long{sizeof arch::breakpoint}, static_cast<long>(address));
-  arch::system_call(__NR_close, file);
+  const os::raw::file text = os::raw::open_text();
+  const std::span<const std::uint8_t> bytes =
+      at->jump != nullptr ? std::span<const std::uint8_t>{at->jump->original}.first(at->jump->shape.window)
+                          : std::span<const std::uint8_t>{at->plan.original}.first(sizeof arch::breakpoint);
+  static_cast<void>(text.write_at(address, bytes));
 }
 
 /// While it lives the mask is that of an action's handler, as the kernel would have set it but for SIGTRAP.
