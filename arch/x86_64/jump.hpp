@@ -62,6 +62,10 @@ constexpr bool may_be_short_branch(std::uint8_t byte) noexcept {
 /// What compilers put between functions.
 bool is_padding(const instruction& what) noexcept;
 
+/// Bit n: a debugger that is told to stop in a function which begins with these bytes stops n bytes behind
+/// its address. 0 where that depends on more than its first bytes.
+std::uint32_t behind_prologue(std::span<const std::uint8_t> bytes) noexcept;
+
 /// The bytes of the jump, `shape.window` of them, on top of the original ones.
 void write_jump(const jump_shape& shape, std::uintptr_t address, std::uintptr_t target,
                 std::span<std::uint8_t> window) noexcept;

@@ -1,4 +1,5 @@
 // The ladder: each tactic is one function that returns a shape or nothing.
+#include <algorithm>
 #include <cstring>
 #include <optional>
 
@@ -113,6 +114,13 @@ bool is_padding(const instruction& what) noexcept {
   if (what.encoding != instruction::form::legacy) return false;
   return (what.map == instruction::one_byte && what.opcode == 0x90) ||
          (what.map == instruction::map_0f && what.opcode == 0x1f);
+}
+
+std::uint32_t behind_prologue(std::span<const std::uint8_t> bytes) noexcept {
+  constexpr std::uint8_t frame_pointer[] = {0x55, 0x48, 0x89, 0xe5};  // push rbp; mov rbp, rsp
+  const bool has_one = bytes.size() >= sizeof frame_pointer &&
+                       std::equal(std::begin(frame_pointer), std::end(frame_pointer), bytes.begin());
+  return has_one ? 1U << sizeof frame_pointer : 0;
 }
 
 void write_jump(const jump_shape& shape, std::uintptr_t address, std::uintptr_t target,

@@ -2,6 +2,8 @@
 
 #include "control/counter_store.hpp"
 #include "epoch/epoch.hpp"
+#include "os/text.hpp"
+#include "os/tracer.hpp"
 #include "site/thread.hpp"
 
 #include <algorithm>
@@ -125,8 +127,47 @@ void jump_planner::add_landings(std::uintptr_t address, const arch::jump_shape& 
   }
 }
 
+namespace {
+
+/// The bytes of a jump that a debugger's breakpoints would change: those of instructions that stay.
+arch::jump_shape with_breakpoints(arch::jump_shape shape, std::uint32_t where) noexcept {
+  for (std::size_t i = 0; i < sizeof shape.distance; ++i) {
+    if ((where >> (shape.prefixes + 1 + i) & 1U) == 0) continue;
+    shape.distance &= ~(std::uint32_t{0xff} << (8 * i));
+    shape.distance |= std::uint32_t{arch::breakpoint[0]} << (8 * i);
+  }
+  return shape;
+}
+
+}  // namespace
+
+/// A debugger's breakpoint at a successor's first byte is part of the jump's distance, and comes and goes. So
+/// there is a hop wherever the jump leads then. False: one could not be placed that must be.
+bool jump_planner::lead_beside(std::uintptr_t address, const arch::jump_shape& shape,
+                               const beside& breakpoints, std::uintptr_t detour) {
+  const auto inside = ((1U << shape.window) - 1) & ~((1U << shape.length) - 1);
+  const auto lead_to = [&](std::uint32_t where) {
+    const auto other = with_breakpoints(shape, where);
+    if (hops_.known(other, address, detour)) return true;
+    auto hop = hops_.place(other, address);
+    if (!hop) hop = hops_.place_in_new_page(other, address);
+    if (hop) hops_.lead(*hop, address, detour);
+    return hop.has_value();
+  };
+  const auto now = breakpoints.now & inside;
+  if (now != 0 && !lead_to(now)) return false;
+  for (std::size_t i = 1; i < shape.window; ++i) {
+    const auto one = std::uint32_t{1} << i;
+    if ((breakpoints.perhaps & inside & one) == 0) continue;
+    if (!lead_to(one) && breakpoints.needed) return false;
+    if (now != 0 && (now | one) != now) lead_to(now | one);
+  }
+  return true;
+}
+
 bool jump_planner::try_shape(site::site& at, const function_text::ground& ground,
-                             const arch::jump_shape& shape, const wants& of, bool in_new_page) {
+                             const arch::jump_shape& shape, const wants& of, const beside& breakpoints,
+                             bool in_new_page) {
   chain made;
   // Where the displaced instruction leaves room for the whole jump, that leads to the detour itself if it
   // can.
@@ -155,6 +196,7 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
       return false;
     }
   }
+  if (!lead_beside(at.address, shape, breakpoints, made.detour)) return false;
   add_landings(at.address, shape);
   auto text = std::make_unique<site::jump_text>();
   text->shape = shape;
@@ -174,6 +216,32 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
   return true;
 }
 
+/// Under a debugger wherever an instruction begins. Else where it will put one when it comes and is told to
+/// stop in a function, if that is a function as compilers make them for debuggers.
+jump_planner::beside jump_planner::breakpoints_beside(std::uintptr_t address,
+                                                      const function_text::ground& ground) {
+  beside found;
+  if (!os::is_traced()) {
+    found.perhaps = arch::behind_prologue(std::span{ground.bytes}.first(ground.size));
+    return found;
+  }
+  std::array<std::uint8_t, arch::longest_window> there{};
+  const auto bytes = std::span{there}.first(ground.size);
+  const bool readable = os::read_memory(address, bytes);
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < ground.count; ++i) {
+    at += ground.instructions[i].length;
+    if (at >= ground.size) break;
+    found.perhaps |= 1U << at;
+    if (readable && bytes[at] == arch::breakpoint[0] && ground.bytes[at] != arch::breakpoint[0])
+      found.now |= 1U << at;
+  }
+  return found;
+}
+
+/// Under a debugger a jump may need more hops than one.
+void jump_planner::expect(std::size_t probes) { hops_.expect(os::is_traced() ? 4 * probes : probes); }
+
 void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
   function_text::ground here;
   at.why_trap = "no function is known there";
@@ -185,15 +253,28 @@ void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
   at.why_trap =
       taken != 0 ? "other probes are too near" : "the instruction's surroundings leave no room for a jump";
   if (count == 0) return;
+  auto breakpoints = breakpoints_beside(at.address, here);
+  const bool traced = os::is_traced();
+  // A trap that stops the program is no way to go on from an inner boundary; and what stands there a debugger
+  // may take for a breakpoint of its own.
+  const auto last =
+      std::remove_if(shapes.begin(), shapes.begin() + static_cast<std::ptrdiff_t>(count),
+                     [traced](const arch::jump_shape& s) { return traced && s.boundaries != 0; });
+  const std::span usable{shapes.begin(), last};
   // First whatever needs no further page: shapes differ more in memory than in speed.
-  for (const bool in_new_page : {false, true}) {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (!try_shape(at, here, shapes[i], of, in_new_page)) continue;
-      at.why_trap = nullptr;
-      return;
+  for (const bool needed : {true, false}) {
+    breakpoints.needed = needed && traced;
+    for (const bool in_new_page : {false, true}) {
+      for (const auto& shape : usable) {
+        if (!try_shape(at, here, shape, of, breakpoints, in_new_page)) continue;
+        at.why_trap = nullptr;
+        return;
+      }
     }
+    if (!traced) break;
   }
-  at.why_trap = "no memory where a jump could lead";
+  at.why_trap = usable.empty() ? "under a debugger no jump covers several instructions"
+                               : "no memory where a jump could lead";
 }
 
 void jump_planner::set_landings(const site::site& at, bool active) noexcept {
