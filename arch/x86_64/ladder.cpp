@@ -51,12 +51,12 @@ std::optional<jump_shape> jump_over(const jump_ground& ground, tactic how, std::
   if (((ground.taken & inside(shape.window)) | (ground.taken & inside(length))) != 0) return std::nullopt;
   for (std::size_t i = 0; i < sizeof shape.distance; ++i) {
     const auto at = prefixes + 1 + i;
-    // At inner boundaries a byte that traps by itself. Opcodes that 64-bit mode does not have would do, too,
-    // and give more choice; but the program may have SIGILL blocked, or handled by itself.
+    // At inner boundaries a byte that traps by itself. Opcodes that 64-bit mode does not have do, too, and
+    // would give more choice; but the program may have SIGILL blocked.
     const bool inner = (shape.boundaries >> at & 1U) != 0;
     if (!inner && at < length) continue;
     shape.fixed |= std::uint32_t{0xff} << (8 * i);
-    shape.distance |= std::uint32_t{inner ? breakpoint[0] : ground.bytes[at]} << (8 * i);
+    shape.distance |= std::uint32_t{inner ? ground.inner : ground.bytes[at]} << (8 * i);
   }
   return shape;
 }

@@ -129,7 +129,7 @@ void jump_planner::add_landings(std::uintptr_t address, const arch::jump_shape& 
 
 namespace {
 
-/// The bytes of a jump that a debugger's breakpoints would change: those of instructions that stay.
+/// The jump as a debugger's breakpoints would change it.
 arch::jump_shape with_breakpoints(arch::jump_shape shape, std::uint32_t where) noexcept {
   for (std::size_t i = 0; i < sizeof shape.distance; ++i) {
     if ((where >> (shape.prefixes + 1 + i) & 1U) == 0) continue;
@@ -141,11 +141,11 @@ arch::jump_shape with_breakpoints(arch::jump_shape shape, std::uint32_t where) n
 
 }  // namespace
 
-/// A debugger's breakpoint at a successor's first byte is part of the jump's distance, and comes and goes. So
-/// there is a hop wherever the jump leads then. False: one could not be placed that must be.
+/// A debugger's breakpoint at the first byte of a later instruction is part of the jump's distance, and comes
+/// and goes. So there is a hop wherever the jump leads then. False: one could not be placed that must be.
 bool jump_planner::lead_beside(std::uintptr_t address, const arch::jump_shape& shape,
                                const beside& breakpoints, std::uintptr_t detour) {
-  const auto inside = ((1U << shape.window) - 1) & ~((1U << shape.length) - 1);
+  const auto inside = (1U << shape.window) - 1;
   const auto lead_to = [&](std::uint32_t where) {
     const auto other = with_breakpoints(shape, where);
     if (hops_.known(other, address, detour)) return true;
@@ -246,21 +246,28 @@ void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
   function_text::ground here;
   at.why_trap = "no function is known there";
   if (!functions_.ground_at(at.address, here)) return;
-  const arch::jump_ground ground{at.address, std::span{here.instructions}.first(here.count),
-                                 std::span{here.bytes}.first(here.size), here.landings, taken};
-  std::array<arch::jump_shape, arch::most_shapes> shapes;
-  const auto count = arch::jump_shapes(ground, shapes);
+  const bool traced = os::is_traced();
+  auto breakpoints = breakpoints_beside(at.address, here);
+  arch::jump_ground ground{at.address, std::span{here.instructions}.first(here.count),
+                           std::span{here.bytes}.first(here.size), here.landings, taken};
+  // Under a debugger what stands at inner boundaries must not be taken for its breakpoints, and must not be
+  // a signal that it keeps to itself.
+  std::array<arch::jump_shape, arch::most_shapes * std::size(arch::undefined_opcodes)> shapes;
+  std::size_t count = 0;
+  for (const auto inner : arch::undefined_opcodes) {
+    if (traced) ground.inner = inner;
+    std::array<arch::jump_shape, arch::most_shapes> some;
+    for (const auto& shape : std::span{some}.first(arch::jump_shapes(ground, some))) {
+      // A debugger's breakpoint in the middle would be written over.
+      if ((breakpoints.now & shape.boundaries) != 0) continue;
+      if (inner == arch::undefined_opcodes[0] || shape.boundaries != 0) shapes[count++] = shape;
+    }
+    if (!traced) break;
+  }
   at.why_trap =
       taken != 0 ? "other probes are too near" : "the instruction's surroundings leave no room for a jump";
   if (count == 0) return;
-  auto breakpoints = breakpoints_beside(at.address, here);
-  const bool traced = os::is_traced();
-  // A trap that stops the program is no way to go on from an inner boundary; and what stands there a debugger
-  // may take for a breakpoint of its own.
-  const auto last =
-      std::remove_if(shapes.begin(), shapes.begin() + static_cast<std::ptrdiff_t>(count),
-                     [traced](const arch::jump_shape& s) { return traced && s.boundaries != 0; });
-  const std::span usable{shapes.begin(), last};
+  const auto usable = std::span{shapes}.first(count);
   // First whatever needs no further page: shapes differ more in memory than in speed.
   for (const bool needed : {true, false}) {
     breakpoints.needed = needed && traced;
@@ -273,8 +280,7 @@ void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
     }
     if (!traced) break;
   }
-  at.why_trap = usable.empty() ? "under a debugger no jump covers several instructions"
-                               : "no memory where a jump could lead";
+  at.why_trap = "no memory where a jump could lead";
 }
 
 void jump_planner::set_landings(const site::site& at, bool active) noexcept {

@@ -172,12 +172,14 @@ errc restore_text(std::span<site::site* const> sites, text wanted, window_observ
 
 namespace {
 
-/// A debugger's breakpoint stands on top of our jump. It will put the jump's first byte back, whatever else
-/// stands there by then.
+/// A debugger's breakpoints stand on top of our jump. It will put the jump's bytes back there, whatever else
+/// stands beside them by then.
 bool is_held(const step& s) noexcept {
-  std::array<std::uint8_t, 1> byte{};
-  return is_wide(s.from) && s.expected.bytes[0] != arch::breakpoint[0] && os::is_traced() &&
-         os::read_memory(s.at->address, byte) && byte[0] == arch::breakpoint[0];
+  std::array<std::uint8_t, arch::longest_window> there{};
+  const auto bytes = std::span{there}.first(s.size);
+  return is_wide(s.from) && os::is_traced() && os::read_memory(s.at->address, bytes) &&
+         std::equal(bytes.begin(), bytes.end(), s.expected.bytes.begin(),
+                    [](auto found, auto ours) { return found == ours || found == arch::breakpoint[0]; });
 }
 
 errc restore(std::span<site::site* const> sites, text wanted, window_observer& observer,

@@ -1,6 +1,7 @@
 #include "hit/fault.hpp"
 
 #include "epoch/epoch.hpp"
+#include "hit/landing.hpp"
 #include "hit/run.hpp"
 #include "hit/shown.hpp"
 #include "hit/signal.hpp"
@@ -111,12 +112,19 @@ bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs
   return true;
 }
 
+bool land_here(std::uint64_t version, registers& regs) noexcept {
+  const epoch::section section;
+  return land_from_fault(version, regs);
+}
+
 }  // namespace
 
 }  // namespace libprobe::hit
 
 void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
   using namespace libprobe;
+  // Before the table is looked at. Pairs with the writer's increments around each change of text.
+  const auto version = site::text_version.load(std::memory_order_acquire);
   auto& context = *static_cast<ucontext_t*>(frame);
   if (info->si_code > 0) {  // raised by the CPU, not sent by somebody
     if (arch::fix_guarded_load(context)) {
@@ -127,6 +135,10 @@ void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
     }
     registers regs;
     arch::load(regs, context);
+    if (signo == SIGILL && hit::land_here(version, regs)) {
+      arch::store(regs, context);
+      return hit::told(context);
+    }
     if (hit::slot_fault(signo, *info, context, regs)) return;
   }
   hit::pass_on(signo, *info, context, 0);
