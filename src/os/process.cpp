@@ -1,12 +1,9 @@
 // Part of the hit path: raw system calls only.
 #include "os/process.hpp"
 
-#include <asm/unistd.h>
-#include <sys/mman.h>
-
 #include <atomic>
 
-#include "machine.hpp"
+#include "os/raw.hpp"
 #include "os/signals.hpp"
 
 namespace libprobe::os {
@@ -19,13 +16,12 @@ constinit std::atomic<std::uintptr_t> initial{0};  // that thread's base; 0: it 
 constinit volatile int* settled = nullptr;
 
 volatile int* map_forgetful_page() noexcept {
-  constexpr long size = 4096;
-  const long page =
-      arch::system_call(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (page < 0 && page > -size) return nullptr;
-  if (arch::system_call(__NR_madvise, page, size, MADV_WIPEONFORK) == 0)
-    return reinterpret_cast<volatile int*>(page);
-  arch::system_call(__NR_munmap, page, size);
+  constexpr std::size_t size = 4096;
+  const long page = raw::map(0, size, PROT_READ | PROT_WRITE, 0);
+  if (raw::refused(page)) return nullptr;
+  auto* const there = reinterpret_cast<int*>(page);
+  if (raw::advise(there, size, MADV_WIPEONFORK)) return there;
+  raw::unmap(static_cast<std::uintptr_t>(page), size);
   return nullptr;
 }
 
