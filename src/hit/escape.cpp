@@ -20,8 +20,7 @@ class passed {
     // What a signal's handler leaves reaches down to where the signal came.
     const auto interrupted = from_signal_stack_ ? os::own_signal_stack.interrupted : from;
     // Only of the thread's own stack is it known where it ends. Jumps between others may be switches.
-    os::stack_extent own;
-    if (!os::find_own_stack(own) || !own.has(interrupted) || !own.has(to)) return;
+    if (!os::on_own_stack(interrupted) || !os::on_own_stack(to)) return;
     own_low_ = interrupted;
     own_high_ = to;
   }

@@ -2,10 +2,11 @@
 #include "os/own_stack.hpp"
 
 #include <asm/unistd.h>
+#include <errno.h>
 #include <fcntl.h>
 
 #include "machine.hpp"
-#include "os/signals.hpp"
+#include "os/process.hpp"
 
 namespace libprobe::os {
 
@@ -43,6 +44,12 @@ std::uintptr_t digit(char c) noexcept {
   return static_cast<std::uintptr_t>(c <= '9' ? c - '0' : c - 'a' + 10);
 }
 
+struct stack_extent {
+  std::uintptr_t low = 0, high = 0;
+  [[nodiscard]] bool has(std::uintptr_t address) const noexcept { return address >= low && address < high; }
+};
+__thread stack_extent known __attribute__((tls_model("initial-exec"))) = {};
+
 /// A line of /proc/self/maps.
 struct line {
   stack_extent extent;
@@ -60,20 +67,41 @@ bool read(small_reader& file, line& to) noexcept {
   return c == '\n';
 }
 
-}  // namespace
-
-bool find_own_stack(stack_extent& found) noexcept {
-  const bool initial = thread_id() == process_id();
-  // libc puts the thread's control block on top of its stack.
+void find_own_stack(bool initial) noexcept {
+  // libc puts the control block of any other thread on top of its stack.
   const auto top = arch::thread_base();
   small_reader file{"/proc/self/maps"};
   for (line one; read(file, one);) {
     if (initial ? !one.is_initial : !one.extent.has(top)) continue;
-    found = one.extent;
-    if (!initial) found.high = top;
-    return true;
+    known = one.extent;
+    if (!initial) known.high = top;
+    return;
   }
-  return false;
+}
+
+/// Asked of the kernel, which looks at the memory before it finds that there is no such way to change a mask.
+bool is_readable(std::uintptr_t address) noexcept {
+  return arch::system_call(__NR_rt_sigprocmask, -1, static_cast<long>(address), 0, sizeof(std::uint64_t)) !=
+         -EFAULT;
+}
+
+/// There is nothing but inaccessible memory from there up to the stack.
+bool ran_off(std::uintptr_t sp) noexcept {
+  constexpr std::uintptr_t page = 4096,
+                           most = 256 * page;  // libc's guards are one page, unless asked for more
+  if (sp >= known.low || known.low - sp > most) return false;
+  for (auto at = sp & ~(page - 1); at < known.low; at += page) {
+    if (is_readable(at)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool on_own_stack(std::uintptr_t sp) noexcept {
+  const bool initial = is_initial_thread();
+  if (known.high == 0 || (initial && !known.has(sp))) find_own_stack(initial);
+  return known.has(sp) || ran_off(sp);
 }
 
 }  // namespace libprobe::os

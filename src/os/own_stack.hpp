@@ -5,13 +5,9 @@
 
 namespace libprobe::os {
 
-struct stack_extent {
-  std::uintptr_t low = 0, high = 0;
-  [[nodiscard]] bool has(std::uintptr_t address) const noexcept { return address >= low && address < high; }
-};
-
-/// False where /proc/self/maps cannot be read. Signal-safe; reads that whole file, so only where it is
-/// needed.
-bool find_own_stack(stack_extent& found) noexcept;
+/// True if the stack pointer lies on it, or has run off its end into a guard page. False, too, where
+/// /proc/self/maps cannot be read. Signal-safe. Reads that whole file the first time, and for the initial
+/// thread again where its stack may have grown.
+bool on_own_stack(std::uintptr_t sp) noexcept;
 
 }  // namespace libprobe::os
