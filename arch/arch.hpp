@@ -82,6 +82,9 @@ void store(const registers& regs, ucontext_t& context) noexcept;
 /// instruction's unwind data may hold.
 void set_ip(ucontext_t& context, std::uintptr_t address) noexcept;
 
+/// Where the interrupted stack ends.
+std::uintptr_t stack_pointer(const ucontext_t& context) noexcept;
+
 /// True if the frame is a breakpoint's, and shows the address behind it.
 bool is_behind_breakpoint(const ucontext_t& frame) noexcept;
 /// The address of the breakpoint that raised this SIGTRAP; 0 if it was not one.
@@ -183,6 +186,16 @@ struct direct_words {
 /// True in the code between a detour and the handlers.
 bool in_detour_code(std::uintptr_t ip) noexcept;
 
+/// For a thread that a signal has found between the two steps in which a replacement's run is counted and
+/// written down (or the other way): does the second one, so that its handler may leave for good. Else
+/// nothing.
+void finish_step(ucontext_t& context) noexcept;
+
+/// True if libc's jump buffers are laid out as longjmp_target() reads them: tried, by filling one. Control side.
+bool knows_jump_buffers() noexcept;
+/// The stack pointer that longjmp() will restore from this buffer; 0 if that cannot be read. Signal-safe.
+std::uintptr_t longjmp_target(std::uintptr_t buffer) noexcept;
+
 /// Learns how much extended state there is, of enabled_state_components(). Before anything of this part is
 /// used.
 void prepare_ordinary(std::uint64_t components) noexcept;
@@ -200,6 +213,14 @@ bool can_resume(const ucontext_t& context) noexcept;
 }  // namespace libprobe::arch
 
 extern "C" {
+// In two steps that no signal's handler finds half done: see finish_step(). `shared`: other threads add to
+// that count, too. All signal-safe.
+/// Counts what was chosen to run, and notes it.
+void libprobe_choose(void** chosen, void* what, int shared, std::uint64_t* begun) noexcept;
+/// Notes its run, and that nothing is chosen any more: `none` is null.
+void libprobe_begin_run(void** chosen, void* none, void** runs, void* run) noexcept;
+/// Notes what was before, and counts the end.
+void libprobe_end_run(void** noted, void* before, int shared, std::uint64_t* ended) noexcept;
 /// Set before the first direct call.
 extern libprobe::arch::direct_words libprobe_direct_words __attribute__((visibility("hidden")));
 /// The signal handlers as the kernel calls them, in entry.S. The first resumes by hand when

@@ -108,6 +108,10 @@ void store(const registers& regs, ucontext_t& context) noexcept {
   set(REG_EFL, regs.rflags);
 }
 
+std::uintptr_t stack_pointer(const ucontext_t& context) noexcept {
+  return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RSP]);
+}
+
 void set_ip(ucontext_t& context, std::uintptr_t address) noexcept {
   context.uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(address);
 }

@@ -8,6 +8,7 @@
 #define BUSY 16                 /* non-zero: it is in a handler, or in libprobe itself, */
 #define RUNS 24                 /* its replacement_runs; */
 #define EPOCH 32                /* the address of the current epoch */
+#define READER_WHERE 16         /* in an epoch record: epoch::reader::where */
 #define ABOUT_DIRECT 16         /* in a site::detour: the direct_call; null: none */
 #define ENTRY 0                 /* in that */
 #define HITS 8
@@ -15,8 +16,8 @@
 #define ENDED 24
 #define WHAT 32
 #define RESULT 40
-#define KEEPS 44
-#define LEVEL 48
+#define LEVEL 44
+#define KEEPS 48
 
         .hidden libprobe_direct_words, libprobe_detour_replace
 
@@ -33,38 +34,79 @@
         movq    %fs:(\to), \to
         .endm
 
-// rcx: the direct_call
+// From rbp down. RUN is a replacement_run, OUTER its second word.
+#define ABOUT 16
+#define RAX -8
+#define R11 -16
+#define FLAGS -24
+#define RCX -32
+#define OUTER_WHERE -40         /* then, behind the call, what it says of results and of vector registers: */
+#define RESULT_NOW OUTER_WHERE
+#define LEVEL_NOW (OUTER_WHERE + 4)
+#define CALL -48
+#define OUTER -56
+#define RUN -64
+#define KEPT -112               /* rdx, rsi, rdi, r8, r9, r10 */
+
         .macro keep_result op
         .irp    n, 0, 1
-        testl   $(4 << \n), RESULT(%rcx)        // result_registers::first_vector, second_vector
+        testl   $(4 << \n), RESULT_NOW(%rbp)        // result_registers::first_vector, second_vector
         jz      1f
         \op     \n
 1:
         .endr
         .endm
 
-// From rbp down. The last two are a replacement_run.
-#define ABOUT 16
-#define RAX -8
-#define R11 -16
-#define FLAGS -24
-#define RCX -32
-#define CALL -40
-#define OUTER -48
-#define KEPT -104               /* rdx, rsi, rdi, r8, r9, r10 */
+// A run is counted and written down, or unlinked and counted, in two steps. A signal's handler that comes between
+// them may never return, so libprobe's entry of handlers does the second step itself: see arch::finish_step(). Each
+// such instruction is listed by its place, the one behind it, and what it does.
+#define STEP_LINK 0             /* %fs:(rcx) = rsp */
+#define STEP_COUNT 1            /* ++*rcx */
+#define STEP_STORE 2            /* *rdi = rsi */
+        .macro second_step what, instruction:vararg
+91:     \instruction
+92:
+        .pushsection .rodata.libprobe_steps, "a", @progbits
+        .long   91b - libprobe_direct_code, 92b - libprobe_direct_code, \what
+        .popsection
+        .endm
 
-// A branch that is predicted, where a load would be waited for: what is stored here the next call loads again.
-        .macro end_run
+        .pushsection .rodata.libprobe_steps, "a", @progbits
+        .p2align 2
+        .globl libprobe_second_steps
+        .hidden libprobe_second_steps
+libprobe_second_steps:
+        .popsection
+
+// The run is over, and what `CALL` leads to may be freed. Keeps rax and rdx. A branch that is predicted, where a load
+// would be waited for: what is stored here the next call loads again.
+        .macro end_run name
+        movq    CALL(%rbp), %rcx
+        movq    RESULT(%rcx), %r10
+        movq    ENDED(%rcx), %rcx
+        movq    %r10, RESULT_NOW(%rbp)
+        thread_word ROW, %r10
         movq    libprobe_direct_words+RUNS(%rip), %r11
+        addq    %r10, %rcx
+        testq   %r10, %r10
+        jz      .Lshared_\name
         cmpq    $0, OUTER(%rbp)
-        jne     1f
+        jne     .Linner_\name
         movq    $0, %fs:(%r11)
-        .subsection 1
-1:      movq    OUTER(%rbp), %rcx
-        movq    %rcx, %fs:(%r11)
-        jmp     1f
-        .previous
-1:
+        second_step STEP_COUNT, incq (%rcx)     // pairs with the commit that waits
+.Lended_\name:
+        .endm
+        .macro end_other_run name
+.Lshared_\name:
+        movq    OUTER(%rbp), %r10
+        movq    %r10, %fs:(%r11)
+        second_step STEP_COUNT, lock incq (%rcx) // the row of all that have none
+        jmp     .Lended_\name
+.Linner_\name:
+        movq    OUTER(%rbp), %r10
+        movq    %r10, %fs:(%r11)
+        second_step STEP_COUNT, incq (%rcx)
+        jmp     .Lended_\name
         .endm
 
         .text
@@ -100,9 +142,12 @@ libprobe_detour_direct:
         jz      8f
         cmpq    $0, (%rcx)
         jne     8f
+        pushq   READER_WHERE(%rcx)
+        leaq    1(%rsp), %rax                   // odd: no mark lies there
+        movq    %rax, READER_WHERE(%rcx)
         movq    libprobe_direct_words+EPOCH(%rip), %rax
         movq    (%rax), %rax
-        movq    %rax, (%rcx)                    // epoch::enter(): pairs with heavy_barrier() in synchronize()
+        movq    %rax, (%rcx)                    // epoch::enter(): pairs with heavy_barrier() in poll() and wait()
         movq    ABOUT(%rbp), %r11
         movq    ABOUT_DIRECT(%r11), %r11
         testq   %r11, %r11
@@ -110,15 +155,18 @@ libprobe_detour_direct:
         thread_word ROW, %rax
         movq    HITS(%r11), %rcx
         incq    (%rcx,%rax)
-        movq    BEGUN(%r11), %rcx
-        incq    (%rcx,%rax)
-        thread_word READER, %rcx
-        movq    $0, (%rcx)                      // epoch::leave(): from here on the count keeps it
         pushq   %r11
         movq    libprobe_direct_words+RUNS(%rip), %rcx
         pushq   %fs:(%rcx)
         pushq   WHAT(%r11)
-        movq    %rsp, %fs:(%rcx)
+        movq    BEGUN(%r11), %r11
+        incq    (%r11,%rax)
+        second_step STEP_LINK, movq %rsp, %fs:(%rcx)
+        thread_word READER, %rcx
+        movq    OUTER_WHERE(%rbp), %rax
+        movq    $0, (%rcx)                      // epoch::leave(): from here on the count keeps it
+        movq    %rax, READER_WHERE(%rcx)
+        movq    CALL(%rbp), %r11
         movq    RCX(%rbp), %rcx
         movq    RAX(%rbp), %rax
         cmpl    $0, KEEPS(%r11)
@@ -126,16 +174,7 @@ libprobe_detour_direct:
         movq    ENTRY(%r11), %r11
         andq    $-16, %rsp
         call    *%r11
-        end_run
-        movq    CALL(%rbp), %rcx
-        movq    ENDED(%rcx), %rcx
-        thread_word ROW, %r11
-        testq   %r11, %r11
-        jz      2f
-        incq    (%rcx,%r11)                     // pairs with the commit that waits
-        leave_and_return
-2:      lock
-        incq    (%rcx)                          // the row of all that have none
+        end_run plain
         leave_and_return
 
 3:      pushq   %rdx
@@ -149,24 +188,14 @@ libprobe_detour_direct:
         jne     10f
 3:      movq    ENTRY(%r11), %r11
         call    *%r11
-        end_run
-        movq    CALL(%rbp), %rcx
-        testl   $1, RESULT(%rcx)                // result_registers::first_integer
+        end_run keeping
+        testl   $1, RESULT_NOW(%rbp)            // result_registers::first_integer
         jz      4f
         movq    %rax, RAX(%rbp)
-4:      testl   $2, RESULT(%rcx)                // second_integer
+4:      testl   $2, RESULT_NOW(%rbp)            // second_integer
         jnz     5f
         movq    KEPT+40(%rbp), %rdx
-5:      movq    ENDED(%rcx), %rcx
-        thread_word ROW, %r11
-        testq   %r11, %r11
-        jz      6f
-        incq    (%rcx,%r11)
-        jmp     9f
-6:      lock
-        incq    (%rcx)
-9:      movq    CALL(%rbp), %rcx
-        cmpl    $0, LEVEL(%rcx)
+5:      cmpl    $0, LEVEL_NOW(%rbp)
         jne     14f
 9:      movq    KEPT+32(%rbp), %rsi
         movq    KEPT+24(%rbp), %rdi
@@ -204,7 +233,7 @@ libprobe_detour_direct:
 
         // The result's registers are to stay.
 14:     leaq    HIGH_ROOM(%rsp), %rax
-        cmpl    $LOW_FILE, LEVEL(%rcx)
+        cmpl    $LOW_FILE, LEVEL_NOW(%rbp)
         jb      16f
         cmpl    $1, libprobe_vector_width(%rip)
         jb      16f
@@ -214,7 +243,7 @@ libprobe_detour_direct:
         jmp     9b
 15:     keep_result store_zmm
         low_halves load_zmm
-        cmpl    $EVERY_FILE, LEVEL(%rcx)
+        cmpl    $EVERY_FILE, LEVEL_NOW(%rbp)
         jb      9b
         movq    %rsp, %rax
         high_file load_high
@@ -224,8 +253,13 @@ libprobe_detour_direct:
         low_halves load_xmm
         jmp     9b
 
+        end_other_run plain
+        end_other_run keeping
+
         // Everything else, with the registers as they were.
-7:      movq    $0, (%rcx)
+7:      movq    OUTER_WHERE(%rbp), %rax
+        movq    $0, (%rcx)
+        movq    %rax, READER_WHERE(%rcx)
 8:      movq    FLAGS(%rbp), %rax
         addb    $0x7f, %al
         sahf
@@ -238,6 +272,62 @@ libprobe_detour_direct:
         jmp     libprobe_detour_replace
         .cfi_endproc
         .size libprobe_detour_direct, .-libprobe_detour_direct
+
+// The same steps for runs that C++ code begins and ends. Each keeps all registers.
+
+// void libprobe_choose(attachment** chosen, attachment* what, int shared, uint64_t* begun): counted, and noted.
+        .p2align 4
+        .globl libprobe_choose
+        .hidden libprobe_choose
+        .type libprobe_choose, @function
+libprobe_choose:
+        .cfi_startproc
+        testl   %edx, %edx
+        jnz     1f
+        incq    (%rcx)
+        second_step STEP_STORE, movq %rsi, (%rdi)
+        ret
+1:      lock incq (%rcx)
+        second_step STEP_STORE, movq %rsi, (%rdi)
+        ret
+        .cfi_endproc
+        .size libprobe_choose, .-libprobe_choose
+
+// void libprobe_begin_run(attachment** chosen, attachment* none, replacement_run** runs, replacement_run* run): what was
+// chosen runs.
+        .p2align 4
+        .globl libprobe_begin_run
+        .hidden libprobe_begin_run
+        .type libprobe_begin_run, @function
+libprobe_begin_run:
+        .cfi_startproc
+        movq    %rcx, (%rdx)
+        second_step STEP_STORE, movq %rsi, (%rdi)
+        ret
+        .cfi_endproc
+        .size libprobe_begin_run, .-libprobe_begin_run
+
+// void libprobe_end_run(void** noted, void* before, int shared, uint64_t* ended): it is noted no more, and counted.
+        .p2align 4
+        .globl libprobe_end_run
+        .hidden libprobe_end_run
+        .type libprobe_end_run, @function
+libprobe_end_run:
+        .cfi_startproc
+        testl   %edx, %edx
+        jnz     1f
+        movq    %rsi, (%rdi)
+        second_step STEP_COUNT, incq (%rcx)
+        ret
+1:      movq    %rsi, (%rdi)
+        second_step STEP_COUNT, lock incq (%rcx)
+        ret
+        .cfi_endproc
+        .size libprobe_end_run, .-libprobe_end_run
+
+        .pushsection .rodata.libprobe_steps, "a", @progbits
+        .long   0, 0, 0
+        .popsection
 
         .globl libprobe_direct_code_end
         .hidden libprobe_direct_code_end

@@ -25,6 +25,10 @@ inline constexpr std::size_t most_prefixes = 3;
 inline constexpr std::size_t longest_window = jump_length + most_prefixes;
 inline constexpr std::size_t most_members = jump_length;
 
+/// No instruction of 64-bit mode begins with one of them: SIGILL. (Intel SDM, volume 2, A.2.1; AMD APM,
+/// volume 3, appendix B.3)
+inline constexpr std::uint8_t undefined_opcodes[] = {0x06, 0xce, 0x27, 0x82, 0x60, 0x9a};
+
 struct jump_shape {
   tactic how = tactic::breakpoint;
   std::uint8_t prefixes = 0;
@@ -45,6 +49,7 @@ struct jump_ground {
   std::span<const std::uint8_t> bytes;        // at least as long as a window, where there are so many
   std::uint32_t landings = 0;                 // bit n: a known branch leads n bytes behind the address
   std::uint32_t taken = 0;                    // bit n: another probed address
+  std::uint8_t inner = 0xcc;                  // stands at inner boundaries: int3, or one of undefined_opcodes
 };
 
 inline constexpr std::size_t most_shapes = 1 + 1 + most_prefixes + (most_members - 1);
@@ -61,6 +66,10 @@ constexpr bool may_be_short_branch(std::uint8_t byte) noexcept {
 }
 /// What compilers put between functions.
 bool is_padding(const instruction& what) noexcept;
+
+/// Bit n: a debugger that is told to stop in a function which begins with these bytes stops n bytes behind
+/// its address. 0 where that depends on more than its first bytes.
+std::uint32_t behind_prologue(std::span<const std::uint8_t> bytes) noexcept;
 
 /// The bytes of the jump, `shape.window` of them, on top of the original ones.
 void write_jump(const jump_shape& shape, std::uintptr_t address, std::uintptr_t target,

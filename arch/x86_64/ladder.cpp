@@ -1,4 +1,5 @@
 // The ladder: each tactic is one function that returns a shape or nothing.
+#include <algorithm>
 #include <cstring>
 #include <optional>
 
@@ -50,12 +51,12 @@ std::optional<jump_shape> jump_over(const jump_ground& ground, tactic how, std::
   if (((ground.taken & inside(shape.window)) | (ground.taken & inside(length))) != 0) return std::nullopt;
   for (std::size_t i = 0; i < sizeof shape.distance; ++i) {
     const auto at = prefixes + 1 + i;
-    // At inner boundaries a byte that traps by itself. Opcodes that 64-bit mode does not have would do, too,
-    // and give more choice; but the program may have SIGILL blocked, or handled by itself.
+    // At inner boundaries a byte that traps by itself. Opcodes that 64-bit mode does not have do, too, and
+    // would give more choice; but the program may have SIGILL blocked.
     const bool inner = (shape.boundaries >> at & 1U) != 0;
     if (!inner && at < length) continue;
     shape.fixed |= std::uint32_t{0xff} << (8 * i);
-    shape.distance |= std::uint32_t{inner ? breakpoint[0] : ground.bytes[at]} << (8 * i);
+    shape.distance |= std::uint32_t{inner ? ground.inner : ground.bytes[at]} << (8 * i);
   }
   return shape;
 }
@@ -113,6 +114,13 @@ bool is_padding(const instruction& what) noexcept {
   if (what.encoding != instruction::form::legacy) return false;
   return (what.map == instruction::one_byte && what.opcode == 0x90) ||
          (what.map == instruction::map_0f && what.opcode == 0x1f);
+}
+
+std::uint32_t behind_prologue(std::span<const std::uint8_t> bytes) noexcept {
+  constexpr std::uint8_t frame_pointer[] = {0x55, 0x48, 0x89, 0xe5};  // push rbp; mov rbp, rsp
+  const bool has_one = bytes.size() >= sizeof frame_pointer &&
+                       std::equal(std::begin(frame_pointer), std::end(frame_pointer), bytes.begin());
+  return has_one ? 1U << sizeof frame_pointer : 0;
 }
 
 void write_jump(const jump_shape& shape, std::uintptr_t address, std::uintptr_t target,

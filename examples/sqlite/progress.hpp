@@ -1,8 +1,9 @@
-// Shows how far a long run is: a bar on a terminal, else a line every second.
+// Shows how far a long run is, and what time is left: a bar on a terminal, else a line every second.
 #pragma once
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -19,10 +20,11 @@
 /// Watches a counter until it is destroyed.
 class progress {
  public:
-  /// `expected` 0: not known. `hits` may be empty.
-  progress(std::string title, const std::atomic<std::uint64_t>& done, std::uint64_t expected,
-           std::function<std::uint64_t()> hits = {})
-      : title_{std::move(title)}, done_{done}, expected_{expected}, hits_{std::move(hits)} {
+  /// `hits` may be empty; `expected`, of them, 0: not known. It is hits that take the time: at one step of a
+  /// query there may be millions.
+  progress(std::string title, const std::atomic<std::uint64_t>& steps, std::function<std::uint64_t()> hits,
+           double expected)
+      : title_{std::move(title)}, steps_{steps}, hits_{std::move(hits)}, expected_{expected} {
     watcher_ = std::thread{[this] { watch(); }};
   }
   ~progress() {
@@ -46,16 +48,19 @@ class progress {
   }
 
   void show() const {
-    const auto done = done_.load(std::memory_order_relaxed);
+    const auto hits = hits_ ? hits_() : 0;
     auto line = fmt::format("  {}", title_);
-    if (expected_ != 0) {
-      constexpr std::uint64_t width = 30;
-      const auto filled = std::min(width, done * width / expected_);
-      if (on_terminal_) line += fmt::format(" [{:.<{}}]", std::string(filled, '#'), width);
-      line += fmt::format(" {:3} %", std::min<std::uint64_t>(100, done * 100 / expected_));
+    if (expected_ > 0) {
+      constexpr int width = 30;
+      const auto part = std::min(1.0, static_cast<double>(hits) / expected_);
+      const std::string filled(static_cast<std::size_t>(part * width), '#');
+      if (on_terminal_) line += fmt::format(" [{:.<{}}]", filled, width);
+      line += fmt::format(" {:3.0f} %", part * 100);
+      const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began_;
+      if (part > 0) line += fmt::format(", {:.0f} s left", passed.count() * (1 - part) / part);
     }
-    line += fmt::format(", {} steps", text::grouped(done));
-    if (hits_) line += fmt::format(", {} hits", text::grouped(hits_()));
+    line += fmt::format(", {} steps", text::grouped(steps_.load(std::memory_order_relaxed)));
+    if (hits_) line += fmt::format(", {} hits", text::grouped(hits));
     if (on_terminal_) {
       fmt::print("\r\033[K{}", line);
     } else {
@@ -65,9 +70,10 @@ class progress {
   }
 
   std::string title_;
-  const std::atomic<std::uint64_t>& done_;
-  std::uint64_t expected_;
+  const std::atomic<std::uint64_t>& steps_;
   std::function<std::uint64_t()> hits_;
+  double expected_;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
   bool on_terminal_ = isatty(STDOUT_FILENO) != 0;
   std::mutex lock_;
   std::condition_variable end_;

@@ -80,8 +80,7 @@ class probe_state {
 /// hold no lock).
 /// errno is preserved. They may read and change every register. While one runs, further hits of the same
 /// thread run no handler: they count in nmissed(). A handler that throws ends the program, with a message;
-/// one that leaves by longjmp may cost hits and hold up a commit until that is noticed, see
-/// docs/robustness.md.
+/// one that is left by longjmp or siglongjmp is over, see docs/robustness.md.
 struct probe {
   location at;
   /// Before the displaced instruction. Non-zero: "I have set the instruction pointer": the instruction, the

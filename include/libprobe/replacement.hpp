@@ -31,8 +31,9 @@ constexpr result_registers operator&(result_registers a, result_registers b) noe
 /// (-fipa-ra) stay right. original() runs the replaced function; calls that the original makes to the
 /// function by name come to the replacement again. Hits of other probes inside `entry` run their handlers as
 /// usual; inside a handler (of a probe, say) the function itself runs, and the replacement counts a miss.
-/// `entry` ends by returning or by an exception, never by longjmp, from it or from the original: a removal
-/// would wait for it for ever. Owned by the caller, neither copied nor moved while registered.
+/// `entry` ends by returning, by an exception, or by libc's longjmp on the thread's own stack, from it or
+/// from the original. Left in any other way it counts as running for ever, and a removal waits for it: see
+/// docs/robustness.md. Owned by the caller, neither copied nor moved while registered.
 struct replacement {
   location at;  ///< a function's first instruction, else errc::not_function_entry
   void* entry = nullptr;

@@ -26,9 +26,9 @@ site::step jprobe_before(site::attachment& a, site::hit& hit) {
 site::step replacement_before(site::attachment& a, site::hit& hit) {
   if (hit.replacement != nullptr) return site::step::missed;  // one function runs, the first
   a.hits.add(1);
-  a.begun.add(1);  // inside the section that keeps `a`
   hit.replacement = &a;
-  site::self.chosen = &a;
+  const auto count = a.begun.own_place();  // inside the section that keeps `a`
+  libprobe_choose(reinterpret_cast<void**>(&site::self.chosen), &a, count.shared ? 1 : 0, count.word);
   return site::step::go_on;
 }
 

@@ -5,9 +5,11 @@
 
 #include "control/counter_store.hpp"
 #include "control/engine.hpp"
+#include "control/escape_guards.hpp"
 #include "control/guards.hpp"
 #include "control/registry.hpp"
 #include "control/text_pass.hpp"
+#include "control/traced.hpp"
 #include "epoch/epoch.hpp"
 #include "os/masks.hpp"
 #include "os/signals.hpp"
@@ -72,6 +74,11 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
         fmt::format("at {:#x} stands a jump of an earlier probe, which somebody else has put back", address);
     return errc::text_changed;
   }
+  if (functions.is_covered(address)) {
+    detail = fmt::format("at {:#x} ({}) stands a debugger's breakpoint; it may be set again afterwards",
+                         address, symbols::describe(address).symbol);
+    return errc::text_changed;
+  }
   const auto plan = arch::plan(*what, address, step);
   if (!plan) {
     detail = fmt::format("the instruction at {:#x} cannot be displaced", address);
@@ -118,7 +125,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
     return errc::already_registered;
   }
   functions_.look_again();
-  jumps_.hops().expect(requests.size());
+  jumps_.expect(requests.size());
   for (std::size_t i = 0; i < requests.size();) {
     request whole = requests[i];
     auto last = i;
@@ -369,29 +376,59 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
   auto why = plan(requests, trial, detail);
   slots_.drop();
   if (why != errc::ok) return why;
-  if (!unblock_trap()) return errc::trap_blocked;
+  // A debugger keeps others from changing threads' masks: as long as all probes are jumps, none need be.
+  const bool avoided = traps_are_avoided();
+  if (!unblock_trap() && !avoided) return errc::trap_blocked;
   if (!guards_stand_) {
     auto guards = guard_requests();
-    why = place(guards, detail);
-    guards_stand_ = why == errc::ok;
-    for (const auto& g : guards) {
-      if (!guards_stand_ && g.what != nullptr) g.what->release(*g.what);
+    if (avoided) {
+      guards_stand_ = place_each(std::move(guards), need::jumps);
+    } else {
+      why = place(guards, detail);
+      guards_stand_ = why == errc::ok;
+      for (const auto& g : guards) {
+        if (!guards_stand_ && g.what != nullptr) g.what->release(*g.what);
+      }
     }
     if (!guards_stand_) return why;
     watch_loader();
+    place_each(escape_guards(), avoided ? need::jumps : need::any);
   }
   // From now on nobody can block it. Who has done so just before they were in place is let off again.
   guarded_ = unblock_trap();
-  return guarded_ ? errc::ok : errc::trap_blocked;
+  return guarded_ || avoided ? errc::ok : errc::trap_blocked;
+}
+
+/// As planned, nothing of all this traps.
+errc registry::all_are_jumps(std::span<const request> requests, const placement& placed,
+                             std::string& detail) const {
+  const auto is_jump = [&placed](std::uintptr_t address) {
+    const auto made = std::find_if(placed.fresh.begin(), placed.fresh.end(),
+                                   [address](const auto& s) { return s->address == address; });
+    const site::site* const at = made != placed.fresh.end() ? made->get() : site::sites.find(address);
+    return at->jump != nullptr && !at->yields && !at->retreated;
+  };
+  const auto trap = std::find_if_not(requests.begin(), requests.end(),
+                                     [&](const request& r) { return is_jump(r.address); });
+  const bool gives_way = std::any_of(
+      placed.yielding.begin(), placed.yielding.end(),
+      [&](const site::site* at) { return !is_jump(at->address) || taken_behind(at->address) != 0; });
+  if (trap == requests.end() && !gives_way) return errc::ok;
+  detail = fmt::format(
+      "under a debugger the mask of a thread that has SIGTRAP blocked cannot be changed, and {:#x} "
+      "can only be a breakpoint",
+      trap != requests.end() ? trap->address : placed.yielding.front()->address);
+  return errc::trap_blocked;
 }
 
 /// On failure the requests' attachments are the caller's again; or they are null, and wait for a commit.
-errc registry::place(std::span<request> requests, std::string& detail) {
+errc registry::place(std::span<request> requests, std::string& detail, need which) {
   placement placed;
   errc why = errc::ok;
   const auto planned_in = modules_;
   try {
     why = plan(requests, placed, detail);
+    if (why == errc::ok && which == need::jumps) why = all_are_jumps(requests, placed, detail);
     if (why == errc::ok) why = slots_.write();
     if (why == errc::ok) why = jumps_.hops().write();
     if (why == errc::ok) why = make_way(placed, detail);
@@ -451,7 +488,13 @@ std::optional<errc> registry::attach(std::span<request> requests, std::span<wait
     } catch (const std::bad_alloc&) {
       why = errc::out_of_memory;
     }
-    if (why == errc::ok) why = place(requests, detail);
+    if (why == errc::ok) why = place(requests, detail, guarded_ ? need::any : need::jumps);
+    if (why == errc::ok) {
+      const auto traps = std::count_if(requests.begin(), requests.end(), [](const request& r) {
+        return r.what->where.load()->now == site::text::breakpoint;
+      });
+      tell_of_breakpoints(static_cast<std::size_t>(traps), requests.size());
+    }
     // Found in a module that came after `known`, and has gone since.
     const bool untouched =
         std::none_of(requests.begin(), requests.end(), [](const request& r) { return r.what == nullptr; });

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "arch/arch.hpp"
+#include "os/raw.hpp"
 
 namespace libprobe::control {
 
@@ -20,12 +21,14 @@ class fork_lock {
     const auto me = arch::thread_base();
     for (std::uintptr_t nobody = 0; !holder_.compare_exchange_weak(nobody, me, std::memory_order_acquire);
          nobody = 0) {
-      if (nobody != 0) holder_.wait(nobody, std::memory_order_relaxed);
+      if (nobody != 0) wait_while(nobody);
     }
   }
   void unlock() noexcept {
-    holder_.store(0, std::memory_order_release);
-    holder_.notify_one();
+    // Before it is asked who waits: pairs with the increment in wait_while(), behind which the kernel looks
+    // at the holder.
+    holder_.store(0, std::memory_order_seq_cst);
+    if (waiting_.load(std::memory_order_seq_cst) != 0) os::raw::wake_one(futex());
   }
 
   [[nodiscard]] bool is_mine() const noexcept {
@@ -45,12 +48,26 @@ class fork_lock {
   /// Nobody else is there any more.
   void after_fork_in_child(bool mine) noexcept {
     if (!mine) holder_.store(0);
+    waiting_ = 0;
   }
 
  private:
+  /// By a system call of our own: this lock is taken while libc's text is being written (std::atomic::wait
+  /// calls libc's syscall(), where a guard stands).
+  void wait_while(std::uintptr_t holder) noexcept {
+    const auto half = static_cast<std::uint32_t>(holder);
+    if (half == 0) return arch::cpu_relax();  // as if it were free
+    waiting_.fetch_add(1, std::memory_order_seq_cst);
+    os::raw::wait(futex(), half);
+    waiting_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  /// The holder's lower half.
+  const std::uint32_t* futex() const noexcept { return reinterpret_cast<const std::uint32_t*>(&holder_); }
+
   // Whose thread-local memory that is: unlike a thread's number it costs no system call, and stays in a
   // child.
   std::atomic<std::uintptr_t> holder_{0};
+  std::atomic<std::uint32_t> waiting_{0};
 };
 
 }  // namespace libprobe::control

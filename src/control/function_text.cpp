@@ -7,7 +7,9 @@
 #include <cstring>
 
 #include "os/text.hpp"
+#include "os/tracer.hpp"
 #include "site/site.hpp"
+#include "symbols/modules.hpp"
 #include "symbols/symbols.hpp"
 
 namespace libprobe::control {
@@ -37,7 +39,7 @@ bool function_text::read(std::uintptr_t from, std::span<std::uint8_t> to) {
   return true;
 }
 
-bool function_text::read_original(std::uintptr_t from, std::span<std::uint8_t> to) {
+bool function_text::read_without_probes(std::uintptr_t from, std::span<std::uint8_t> to) {
   if (!read(from, to)) return false;
   if (!site::sites.may_have(from - arch::longest_window, from + to.size())) return true;
   for (std::size_t i = 0; i < to.size(); ++i) {
@@ -59,6 +61,26 @@ bool function_text::read_original(std::uintptr_t from, std::span<std::uint8_t> t
       to[i - back] = at->jump->original[i];
   }
   return true;
+}
+
+/// A debugger shows the program without its breakpoints, and so do we: where the module's file has other
+/// bytes, and no others.
+bool function_text::read_original(std::uintptr_t from, std::span<std::uint8_t> to) {
+  if (!read_without_probes(from, to)) return false;
+  if (!os::is_traced() || std::find(to.begin(), to.end(), arch::breakpoint[0]) == to.end()) return true;
+  std::vector<std::uint8_t> file(to.size());
+  if (!symbols::read_from_file(from, file)) return true;
+  const bool same = std::equal(to.begin(), to.end(), file.begin(), [](std::uint8_t here, std::uint8_t there) {
+    return here == there || here == arch::breakpoint[0];
+  });
+  if (same) std::copy(file.begin(), file.end(), to.begin());
+  return true;
+}
+
+bool function_text::is_covered(std::uintptr_t address) {
+  std::array<std::uint8_t, 1> here{}, original{};
+  return os::is_traced() && site::sites.find(address) == nullptr && read(address, here) &&
+         here[0] == arch::breakpoint[0] && read_original(address, original) && original[0] != here[0];
 }
 
 result<function_text::function*> function_text::load(std::uintptr_t address, std::string& detail) {

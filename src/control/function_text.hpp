@@ -31,6 +31,9 @@ class function_text {
   };
   bool ground_at(std::uintptr_t address, ground& to);
 
+  /// A debugger's breakpoint stands on top of the instruction there.
+  bool is_covered(std::uintptr_t address);
+
   /// See arch::keeps_x87().
   bool keeps_x87(std::uintptr_t address);
 
@@ -64,6 +67,7 @@ class function_text {
   static std::uint32_t landings_behind(function& in, std::size_t offset, std::size_t length);
   bool read(std::uintptr_t from, std::span<std::uint8_t> to);
   bool read_original(std::uintptr_t from, std::span<std::uint8_t> to);
+  bool read_without_probes(std::uintptr_t from, std::span<std::uint8_t> to);
 
   std::vector<function> functions_;
   std::vector<std::uint8_t> near_;  // text around the last place that was read: the next is not far

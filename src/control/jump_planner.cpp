@@ -2,6 +2,8 @@
 
 #include "control/counter_store.hpp"
 #include "epoch/epoch.hpp"
+#include "os/text.hpp"
+#include "os/tracer.hpp"
 #include "site/thread.hpp"
 
 #include <algorithm>
@@ -125,8 +127,47 @@ void jump_planner::add_landings(std::uintptr_t address, const arch::jump_shape& 
   }
 }
 
+namespace {
+
+/// The jump as a debugger's breakpoints would change it.
+arch::jump_shape with_breakpoints(arch::jump_shape shape, std::uint32_t where) noexcept {
+  for (std::size_t i = 0; i < sizeof shape.distance; ++i) {
+    if ((where >> (shape.prefixes + 1 + i) & 1U) == 0) continue;
+    shape.distance &= ~(std::uint32_t{0xff} << (8 * i));
+    shape.distance |= std::uint32_t{arch::breakpoint[0]} << (8 * i);
+  }
+  return shape;
+}
+
+}  // namespace
+
+/// A debugger's breakpoint at the first byte of a later instruction is part of the jump's distance, and comes
+/// and goes. So there is a hop wherever the jump leads then. False: one could not be placed that must be.
+bool jump_planner::lead_beside(std::uintptr_t address, const arch::jump_shape& shape,
+                               const beside& breakpoints, std::uintptr_t detour) {
+  const auto inside = (1U << shape.window) - 1;
+  const auto lead_to = [&](std::uint32_t where) {
+    const auto other = with_breakpoints(shape, where);
+    if (hops_.known(other, address, detour)) return true;
+    auto hop = hops_.place(other, address);
+    if (!hop) hop = hops_.place_in_new_page(other, address);
+    if (hop) hops_.lead(*hop, address, detour);
+    return hop.has_value();
+  };
+  const auto now = breakpoints.now & inside;
+  if (now != 0 && !lead_to(now)) return false;
+  for (std::size_t i = 1; i < shape.window; ++i) {
+    const auto one = std::uint32_t{1} << i;
+    if ((breakpoints.perhaps & inside & one) == 0) continue;
+    if (!lead_to(one) && breakpoints.needed) return false;
+    if (now != 0 && (now | one) != now) lead_to(now | one);
+  }
+  return true;
+}
+
 bool jump_planner::try_shape(site::site& at, const function_text::ground& ground,
-                             const arch::jump_shape& shape, const wants& of, bool in_new_page) {
+                             const arch::jump_shape& shape, const wants& of, const beside& breakpoints,
+                             bool in_new_page) {
   chain made;
   // Where the displaced instruction leaves room for the whole jump, that leads to the detour itself if it
   // can.
@@ -155,6 +196,7 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
       return false;
     }
   }
+  if (!lead_beside(at.address, shape, breakpoints, made.detour)) return false;
   add_landings(at.address, shape);
   auto text = std::make_unique<site::jump_text>();
   text->shape = shape;
@@ -174,24 +216,69 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
   return true;
 }
 
+/// Under a debugger wherever an instruction begins. Else where it will put one when it comes and is told to
+/// stop in a function, if that is a function as compilers make them for debuggers.
+jump_planner::beside jump_planner::breakpoints_beside(std::uintptr_t address,
+                                                      const function_text::ground& ground) {
+  beside found;
+  if (!os::is_traced()) {
+    found.perhaps = arch::behind_prologue(std::span{ground.bytes}.first(ground.size));
+    return found;
+  }
+  std::array<std::uint8_t, arch::longest_window> there{};
+  const auto bytes = std::span{there}.first(ground.size);
+  const bool readable = os::read_memory(address, bytes);
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < ground.count; ++i) {
+    at += ground.instructions[i].length;
+    if (at >= ground.size) break;
+    found.perhaps |= 1U << at;
+    if (readable && bytes[at] == arch::breakpoint[0] && ground.bytes[at] != arch::breakpoint[0])
+      found.now |= 1U << at;
+  }
+  return found;
+}
+
+/// Under a debugger a jump may need more hops than one.
+void jump_planner::expect(std::size_t probes) { hops_.expect(os::is_traced() ? 4 * probes : probes); }
+
 void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
   function_text::ground here;
   at.why_trap = "no function is known there";
   if (!functions_.ground_at(at.address, here)) return;
-  const arch::jump_ground ground{at.address, std::span{here.instructions}.first(here.count),
-                                 std::span{here.bytes}.first(here.size), here.landings, taken};
-  std::array<arch::jump_shape, arch::most_shapes> shapes;
-  const auto count = arch::jump_shapes(ground, shapes);
+  const bool traced = os::is_traced();
+  auto breakpoints = breakpoints_beside(at.address, here);
+  arch::jump_ground ground{at.address, std::span{here.instructions}.first(here.count),
+                           std::span{here.bytes}.first(here.size), here.landings, taken};
+  // Under a debugger what stands at inner boundaries must not be taken for its breakpoints, and must not be
+  // a signal that it keeps to itself.
+  std::array<arch::jump_shape, arch::most_shapes * std::size(arch::undefined_opcodes)> shapes;
+  std::size_t count = 0;
+  for (const auto inner : arch::undefined_opcodes) {
+    if (traced) ground.inner = inner;
+    std::array<arch::jump_shape, arch::most_shapes> some;
+    for (const auto& shape : std::span{some}.first(arch::jump_shapes(ground, some))) {
+      // A debugger's breakpoint in the middle would be written over.
+      if ((breakpoints.now & shape.boundaries) != 0) continue;
+      if (inner == arch::undefined_opcodes[0] || shape.boundaries != 0) shapes[count++] = shape;
+    }
+    if (!traced) break;
+  }
   at.why_trap =
       taken != 0 ? "other probes are too near" : "the instruction's surroundings leave no room for a jump";
   if (count == 0) return;
+  const auto usable = std::span{shapes}.first(count);
   // First whatever needs no further page: shapes differ more in memory than in speed.
-  for (const bool in_new_page : {false, true}) {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (!try_shape(at, here, shapes[i], of, in_new_page)) continue;
-      at.why_trap = nullptr;
-      return;
+  for (const bool needed : {true, false}) {
+    breakpoints.needed = needed && traced;
+    for (const bool in_new_page : {false, true}) {
+      for (const auto& shape : usable) {
+        if (!try_shape(at, here, shape, of, breakpoints, in_new_page)) continue;
+        at.why_trap = nullptr;
+        return;
+      }
     }
+    if (!traced) break;
   }
   at.why_trap = "no memory where a jump could lead";
 }

@@ -30,12 +30,24 @@ class jump_planner {
   /// and after it is restored.
   void set_landings(const site::site& at, bool active) noexcept;
 
+  /// So many probes are about to be planned.
+  void expect(std::size_t probes);
+
   hop_store& hops() noexcept { return hops_; }
 
  private:
   struct chain;
+  /// Where a debugger may put breakpoints of its own.
+  struct beside {
+    bool needed = false;        // no jump without hops for all of them
+    std::uint32_t now = 0;      // bit n: one stands n bytes behind the address
+    std::uint32_t perhaps = 0;  // bit n: one may be set there
+  };
   bool try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
-                 const wants& of, bool in_new_page);
+                 const wants& of, const beside& breakpoints, bool in_new_page);
+  static beside breakpoints_beside(std::uintptr_t address, const function_text::ground& ground);
+  bool lead_beside(std::uintptr_t address, const arch::jump_shape& shape, const beside& breakpoints,
+                   std::uintptr_t detour);
   bool link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
             const wants& of, chain& made);
   site::detour& detour_of(std::uintptr_t address);

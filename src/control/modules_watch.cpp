@@ -6,8 +6,10 @@
 #include "control/loader_guard.hpp"
 #include "control/registry.hpp"
 #include "control/text_pass.hpp"
+#include "control/traced.hpp"
 #include "epoch/epoch.hpp"
 #include "os/text.hpp"
+#include "os/tracer.hpp"
 #include "site/text_owner.hpp"
 #include "site/thread.hpp"
 
@@ -26,25 +28,31 @@ bool stands(const site::site& at) noexcept {
   if (at.now == site::text::original) return true;
   const bool jump = at.now == site::text::jump;
   std::array<std::uint8_t, 1> byte{};
-  return os::read_memory(at.address, byte) && byte[0] == (jump ? at.jump->jump[0] : arch::breakpoint[0]);
+  // A debugger's breakpoint may stand on top of the jump.
+  return os::read_memory(at.address, byte) &&
+         ((jump && byte[0] == at.jump->jump[0]) ||
+          ((!jump || os::is_traced()) && byte[0] == arch::breakpoint[0]));
 }
 
 }  // namespace
 
 /// Each guard for itself: without one of them less is known, but all goes on.
 void registry::watch_loader() {
-  const auto place_each = [this](std::vector<request> guards) {
-    bool any = false;
-    for (auto& g : guards) {
-      std::string ignored;
-      const bool placed = place({&g, 1}, ignored) == errc::ok;
-      if (!placed && g.what != nullptr) g.what->release(*g.what);
-      any = any || placed;
-    }
-    return any;
-  };
-  told_of_unloading_ = place_each(unloading_guards());
-  told_of_constructors_ = place_each(constructor_guards());
+  const auto which = traps_are_avoided() ? need::jumps : need::any;
+  told_of_unloading_ = place_each(unloading_guards(), which);
+  told_of_constructors_ = place_each(constructor_guards(), which);
+}
+
+/// Those that can be. False: none.
+bool registry::place_each(std::vector<request> guards, need which) {
+  bool any = false;
+  for (auto& g : guards) {
+    std::string ignored;
+    const bool placed = place({&g, 1}, ignored, which) == errc::ok;
+    if (!placed && g.what != nullptr) g.what->release(*g.what);
+    any = any || placed;
+  }
+  return any;
 }
 
 void registry::modules_changed() noexcept {

@@ -164,9 +164,12 @@ class registry : private window_observer {
   errc plan(std::span<request> requests, placement& placed, std::string& detail);
   void plan_jump(site::site& at, const wants& of, std::span<const request> behind, placement& placed);
   static void add_old_jumps(placement& placed);
+  errc all_are_jumps(std::span<const request> requests, const placement& placed, std::string& detail) const;
   errc put_guards(std::span<request> requests, std::string& detail);
   void watch_loader();
-  errc place(std::span<request> requests, std::string& detail);
+  enum class need : std::uint8_t { any, jumps };  // refused where it would be a breakpoint
+  errc place(std::span<request> requests, std::string& detail, need which = need::any);
+  bool place_each(std::vector<request> guards, need which);
   static void set_body(site::site& at) noexcept;
   static void set_only(site::site& at) noexcept;
   errc make_way(placement& placed, std::string& detail);

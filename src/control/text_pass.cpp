@@ -7,6 +7,7 @@
 
 #include "os/barrier.hpp"
 #include "os/text.hpp"
+#include "os/tracer.hpp"
 
 namespace libprobe::control {
 
@@ -16,9 +17,16 @@ using site::text;
 
 constexpr std::size_t most_steps = 3;
 
+/// How the states that other threads may meet on the way are kept harmless.
+enum class manner : std::uint8_t {
+  phases,  // each is right by itself, but the breakpoints in them trap
+  whole,   // there are none: for a traced process, whose traps stop it
+};
+
 /// The next state on the way to `wanted`: up one at a time, and down again, but straight to a staged window
 /// from below.
-text next_state(text now, text wanted) noexcept {
+text next_state(text now, text wanted, manner how) noexcept {
+  if (how == manner::whole) return wanted;
   if (wanted == text::jump) return std::max(text::staged, static_cast<text>(static_cast<unsigned>(now) + 1));
   return now > text::staged ? static_cast<text>(static_cast<unsigned>(now) - 1) : wanted;
 }
@@ -58,16 +66,20 @@ struct step {
   site::site* at = nullptr;
   text from{}, to{};
   image expected, wanted;
+  std::uint8_t size = 1;
 
   step() = default;
-  step(site::site& where, text before, text after) noexcept
+  step(site::site& where, text goal, manner how) noexcept
       : at{&where},
-        from{before},
-        to{after},
-        expected{image_of(where, before)},
-        wanted{image_of(where, after)} {}
+        from{where.now},
+        to{next_state(from, goal, how)},
+        expected{image_of(where, from)},
+        wanted{image_of(where, to)},
+        size{is_wide(from) || is_wide(to) ? where.jump->shape.window : std::uint8_t{1}} {
+    // A debugger may have a breakpoint of its own at the next instruction, whose bytes stay as they are.
+    while (how == manner::whole && size > 1 && expected.bytes[size - 1] == wanted.bytes[size - 1]) --size;
+  }
   [[nodiscard]] os::edit edit() const noexcept {
-    const std::uint32_t size = is_wide(from) || is_wide(to) ? at->jump->shape.window : 1;
     return {at->address, expected.bytes.data(), wanted.bytes.data(), size, os::edit::outcome::pending};
   }
 };
@@ -79,16 +91,23 @@ void conclude(const step& s, window_observer& observer) noexcept {
   if (is_wide(s.from) && !is_wide(s.to)) observer.window_is_open(*s.at);
 }
 
+manner manner_of_now() noexcept { return os::is_traced() ? manner::whole : manner::phases; }
+
+bool write_edits(std::span<os::edit> edits, bool all_or_nothing, manner how) noexcept {
+  return how == manner::whole ? os::exchange_text(edits, all_or_nothing)
+                              : os::write_text(edits, all_or_nothing);
+}
+
 struct pass {
   std::vector<step> steps;
   std::vector<os::edit> edits;
 
-  void begin(std::span<site::site* const> sites, text wanted) {
+  void begin(std::span<site::site* const> sites, text wanted, manner how) {
     steps.clear();
     edits.clear();
     for (auto* at : sites) {
       const auto goal = goal_of(*at, wanted);
-      if (at->now != goal) steps.emplace_back(*at, at->now, next_state(at->now, goal));
+      if (at->now != goal) steps.emplace_back(*at, goal, how);
     }
     std::transform(steps.begin(), steps.end(), std::back_inserter(edits),
                    [](const step& s) { return s.edit(); });
@@ -99,7 +118,7 @@ struct pass {
 
 namespace {
 
-errc restore(std::span<site::site* const> sites, text wanted, window_observer& observer) noexcept;
+errc restore(std::span<site::site* const> sites, text wanted, window_observer& observer, manner how) noexcept;
 
 }  // namespace
 
@@ -112,11 +131,12 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
   now.steps.reserve(sites.size());
   now.edits.reserve(sites.size());
   const site::text_owner mine;
-  for (std::size_t i = 0; i < most_steps; ++i) {
-    now.begin(sites, wanted);
-    if (now.steps.empty()) break;
+  auto how = manner_of_now();
+  for (;;) {
+    now.begin(sites, wanted, how);
+    if (now.steps.empty()) return errc::ok;
     for (const auto& s : now.steps) announce(s, observer);
-    const bool good = os::write_text(now.edits, true);
+    const bool good = write_edits(now.edits, true, how);
     os::synchronize_cores();
     // Also after a failure: a breakpoint that could not be taken back must keep its site.
     for (std::size_t n = 0; n < now.steps.size(); ++n) {
@@ -132,21 +152,38 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
     const bool differs = std::any_of(now.edits.begin(), now.edits.end(), [](const os::edit& e) {
       return e.done == os::edit::outcome::differs || e.done == os::edit::outcome::gone;
     });
-    for (std::size_t n = 0; n < sites.size(); ++n) restore(sites.subspan(n, 1), before[n], observer);
+    for (std::size_t n = 0; n < sites.size(); ++n) restore(sites.subspan(n, 1), before[n], observer, how);
+    if (how == manner::whole && !differs) {  // refused: by phases then, which need less
+      how = manner::phases;
+      continue;
+    }
     return differs ? errc::text_changed : errc::text_not_writable;
   }
-  return errc::ok;
 }
 
 errc restore_text(std::span<site::site* const> sites, text wanted, window_observer& observer) noexcept {
   if (sites.empty()) return errc::ok;
   const site::text_owner mine;
-  return restore(sites, wanted, observer);
+  const auto how = manner_of_now();
+  const auto answer = restore(sites, wanted, observer, how);
+  if (how == manner::phases || answer != errc::text_not_writable) return answer;
+  return restore(sites, wanted, observer, manner::phases);
 }
 
 namespace {
 
-errc restore(std::span<site::site* const> sites, text wanted, window_observer& observer) noexcept {
+/// A debugger's breakpoints stand on top of our jump. It will put the jump's bytes back there, whatever else
+/// stands beside them by then.
+bool is_held(const step& s) noexcept {
+  std::array<std::uint8_t, arch::longest_window> there{};
+  const auto bytes = std::span{there}.first(s.size);
+  return is_wide(s.from) && os::is_traced() && os::read_memory(s.at->address, bytes) &&
+         std::equal(bytes.begin(), bytes.end(), s.expected.bytes.begin(),
+                    [](auto found, auto ours) { return found == ours || found == arch::breakpoint[0]; });
+}
+
+errc restore(std::span<site::site* const> sites, text wanted, window_observer& observer,
+             manner how) noexcept {
   errc answer = errc::ok;
   constexpr std::size_t at_once = 256;
   for (std::size_t i = 0; i < most_steps; ++i) {
@@ -159,12 +196,12 @@ errc restore(std::span<site::site* const> sites, text wanted, window_observer& o
         auto& at = *sites[first];
         const auto goal = goal_of(at, wanted);
         if (at.now == goal) continue;
-        steps[count] = step{at, at.now, next_state(at.now, goal)};
+        steps[count] = step{at, goal, how};
         announce(steps[count], observer);
         edits[count] = steps[count].edit();
         ++count;
       }
-      os::write_text(std::span{edits}.first(count), false);
+      write_edits(std::span{edits}.first(count), false, how);
       for (std::size_t n = 0; n < count; ++n) {
         auto& s = steps[n];
         if (edits[n].done == os::edit::outcome::written) {
@@ -172,10 +209,14 @@ errc restore(std::span<site::site* const> sites, text wanted, window_observer& o
         } else if (edits[n].done == os::edit::outcome::refused) {
           answer = errc::text_not_writable;
           continue;
+        } else if (is_held(s)) {
+          answer = errc::text_changed;
+          continue;
         } else {
           s.at->now = text::original;
         }
-        conclude({*s.at, s.from, s.at->now}, observer);
+        s.to = s.at->now;
+        conclude(s, observer);
       }
       any = any || count != 0;
     }

@@ -77,7 +77,7 @@ void registry::place_waiting() noexcept {
 void registry::place_found(std::span<request> found) noexcept {
   if (found.empty()) return;
   std::string why_not;
-  const auto why = place(found, why_not);
+  const auto why = place(found, why_not, guarded_ ? need::any : need::jumps);
   if (found.front().what->where.load() == nullptr && found.size() > 1) {
     for (auto& one : found) place_found({&one, 1});
     return;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "machine.hpp"
+#include "os/raw.hpp"
 
 namespace libprobe::epoch {
 
@@ -19,7 +20,7 @@ class backoff {
     } else {
       const auto excess = std::min(round_ - spins, 6U);
       const timespec pause{0, 10'000L << excess};  // 10 us to 640 us
-      nanosleep(&pause, nullptr);
+      os::raw::sleep(pause);
     }
     ++round_;
   }

@@ -189,7 +189,7 @@ void abandon_instances(retprobe_instance* first) noexcept {
 
 void abandon_beginnings() noexcept {
   if (auto* call = std::exchange(site::self.beginning, nullptr)) abandon_call(*call);
-  if (auto* what = std::exchange(site::self.chosen, nullptr)) end_replacement(*what);
+  if (auto* what = site::self.chosen) end_chosen(*what);
   if (auto* instance = std::exchange(site::self.taken, nullptr)) site::pool_of(*instance).give(*instance);
   abandon_instances(std::exchange(site::self.returning, nullptr));
 }

@@ -206,12 +206,10 @@ int libprobe_on_detour_replace(registers* regs, void* about, void* /*vectors*/, 
     chosen = hit.replacement;
   }
   // It may take long, and is counted as running.
-  site::replacement_run run{chosen, site::self.replacement};
-  site::self.replacement = &run;
-  site::self.chosen = nullptr;
+  site::replacement_run run{chosen, nullptr};
+  hit::begin_run(run);
   chosen->replace_live(*chosen, *regs);
-  site::self.replacement = run.outer;
-  hit::end_replacement(*chosen);
+  hit::end_run(run);
   return 0;
 }
 

@@ -1,12 +1,11 @@
 #include "hit/fault.hpp"
 
-#include <asm/unistd.h>
-#include <fcntl.h>
-
 #include "epoch/epoch.hpp"
+#include "hit/landing.hpp"
 #include "hit/run.hpp"
 #include "hit/shown.hpp"
 #include "hit/signal.hpp"
+#include "os/raw.hpp"
 #include "site/actions.hpp"
 #include "site/thread.hpp"
 
@@ -26,14 +25,11 @@ void restore_text(std::uintptr_t address) noexcept {
   const epoch::section section;
   const site::site* at = site::sites.find(address);
   if (at == nullptr) return;
-  const long file =
-      arch::system_call(__NR_openat, AT_FDCWD, reinterpret_cast<long>("/proc/self/mem"), O_RDWR | O_CLOEXEC);
-  if (file < 0) return;
-  const bool wide = at->jump != nullptr;
-  arch::system_call(
-      __NR_pwrite64, file, reinterpret_cast<long>(wide ? at->jump->original.data() : at->plan.original),
-      wide ? at->jump->shape.window : long{sizeof arch::breakpoint}, static_cast<long>(address));
-  arch::system_call(__NR_close, file);
+  const os::raw::file text = os::raw::open_text();
+  const std::span<const std::uint8_t> bytes =
+      at->jump != nullptr ? std::span<const std::uint8_t>{at->jump->original}.first(at->jump->shape.window)
+                          : std::span<const std::uint8_t>{at->plan.original}.first(sizeof arch::breakpoint);
+  static_cast<void>(text.write_at(address, bytes));
 }
 
 /// While it lives the mask is that of an action's handler, as the kernel would have set it but for SIGTRAP.
@@ -116,12 +112,19 @@ bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs
   return true;
 }
 
+bool land_here(std::uint64_t version, registers& regs) noexcept {
+  const epoch::section section;
+  return land_from_fault(version, regs);
+}
+
 }  // namespace
 
 }  // namespace libprobe::hit
 
 void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
   using namespace libprobe;
+  // Before the table is looked at. Pairs with the writer's increments around each change of text.
+  const auto version = site::text_version.load(std::memory_order_acquire);
   auto& context = *static_cast<ucontext_t*>(frame);
   if (info->si_code > 0) {  // raised by the CPU, not sent by somebody
     if (arch::fix_guarded_load(context)) {
@@ -132,6 +135,10 @@ void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
     }
     registers regs;
     arch::load(regs, context);
+    if (signo == SIGILL && hit::land_here(version, regs)) {
+      arch::store(regs, context);
+      return hit::told(context);
+    }
     if (hit::slot_fault(signo, *info, context, regs)) return;
   }
   hit::pass_on(signo, *info, context, 0);

@@ -33,4 +33,13 @@ inline bool land(std::uintptr_t address, registers& regs) noexcept {
   return true;
 }
 
+/// The same for one that came there by a fault: where jumps are written under a debugger an opcode that does
+/// not exist stands at inner boundaries. `version` is that of the text when the fault came in.
+inline bool land_from_fault(std::uint64_t version, registers& regs) noexcept {
+  if (site::landings.find(regs.ip()) == nullptr) return false;
+  if (land(regs.ip(), regs)) return true;
+  // Restored meanwhile: the instruction itself stands there again.
+  return (version & 1) != 0 || site::text_version.load(std::memory_order_acquire) != version;
+}
+
 }  // namespace libprobe::hit

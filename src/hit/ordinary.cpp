@@ -20,12 +20,10 @@ void libprobe_on_entry(registers* regs, void* vectors) {
 
 void libprobe_on_replacement(registers* regs, void* vectors) {
   auto& what = *reinterpret_cast<site::attachment*>(regs->ip());
-  site::replacement_run run{&what, site::self.replacement};
-  site::self.replacement = &run;
-  site::self.chosen = nullptr;
+  site::replacement_run run{&what, nullptr};
+  hit::begin_run(run);
   what.replace(what, *regs, vectors);
-  site::self.replacement = run.outer;
-  hit::end_replacement(what);
+  hit::end_run(run);
 }
 
 void libprobe_on_return(registers* regs, std::size_t number, void* /*vectors*/, std::uint32_t /*saved*/) {

@@ -76,8 +76,7 @@ void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
   std::uintptr_t body = 0;  // not in regs until the call is made: unwinders find the function there
   if (redirected) {
     if (hit.replacement != nullptr) {
-      end_replacement(*hit.replacement);
-      site::self.chosen = nullptr;
+      end_chosen(*hit.replacement);
     }
   } else if (hit.replacement != nullptr) {
     arch::divert_to_replacement(regs, reinterpret_cast<std::uintptr_t>(hit.replacement));

@@ -60,10 +60,26 @@ bool run_fault(const site::site& at, registers& regs, int signo) noexcept;
 /// asked for. Uses the site's code slot. Inside a section.
 void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept;
 
-/// A replacement that was counted as begun is over, or will not begin. Its attachment may be gone then.
-inline void end_replacement(site::attachment& a) noexcept {
+/// A replacement that was counted as begun is over, or will not begin: where `noted` leads to it stands again
+/// what was there before. Its attachment may be gone then.
+template <class T>
+[[gnu::always_inline]] inline void end_replacement(site::attachment& a, T*& noted, T* before) noexcept {
   std::atomic_thread_fence(std::memory_order_release);  // pairs with is_running()
-  a.ended.add(1);
+  const auto count = a.ended.own_place();
+  libprobe_end_run(reinterpret_cast<void**>(&noted), before, count.shared ? 1 : 0, count.word);
+}
+/// What was chosen will not run.
+[[gnu::always_inline]] inline void end_chosen(site::attachment& a) noexcept {
+  end_replacement<site::attachment>(a, site::self.chosen, nullptr);
+}
+/// And what runs is written down, on the stack.
+[[gnu::always_inline]] inline void begin_run(site::replacement_run& run) noexcept {
+  run.outer = site::self.replacement;
+  libprobe_begin_run(reinterpret_cast<void**>(&site::self.chosen), nullptr,
+                     reinterpret_cast<void**>(&site::self.replacement), &run);
+}
+[[gnu::always_inline]] inline void end_run(site::replacement_run& run) noexcept {
+  end_replacement(*run.what, site::self.replacement, run.outer);
 }
 
 /// True if the hooks asked for more than the displaced instruction.

@@ -4,6 +4,7 @@
 
 #include "arch/arch.hpp"
 #include "hit/shown.hpp"
+#include "os/signal_stack.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -48,6 +49,9 @@ void run_shown(const ucontext_t& inner, ucontext_t* untold, const handler_call& 
 }  // namespace
 
 void call_handler(const os::signal_action& action, int signo, siginfo_t* info, ucontext_t& context) {
+  // It may never come back: see escape.hpp.
+  arch::finish_step(context);
+  os::note_signal_stack(context, arch::stack_pointer(context));
   const bool blocked = site::self.trap_blocked;
   if (blocked) set_mask(context, mask_of(context) | trap);
   const bool defers = signo == SIGTRAP && (action.flags & SA_NODEFER) == 0;

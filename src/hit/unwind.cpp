@@ -105,9 +105,7 @@ _Unwind_Reason_Code libprobe_replacement_personality(int, _Unwind_Action actions
   if (site::self.in_handler != 0 && !hit::is_the_end(actions))
     hit::refuse_exception();  // not the replacement did
   if (hit::is_cleanup(actions) && site::self.replacement != nullptr) {
-    auto& run = *site::self.replacement;
-    site::self.replacement = run.outer;
-    hit::end_replacement(*run.what);
+    hit::end_run(*site::self.replacement);
   }
   if (hit::is_the_end(actions)) hit::abandon_hit();
   return _URC_CONTINUE_UNWIND;

@@ -2,26 +2,18 @@
 // would not: a thread that blocks them would hold up the rest for ever.
 #include "os/barrier.hpp"
 
-#include <linux/membarrier.h>
-#include <sched.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 #include <array>
 #include <atomic>
 #include <climits>
 
 #include "machine.hpp"
+#include "os/raw.hpp"
 
 namespace libprobe::os {
 
 namespace {
 
 std::atomic<bool> asymmetric{false};
-
-bool membarrier(int command) noexcept { return syscall(SYS_membarrier, command, 0, 0) == 0; }
 
 /// Taking a touched page away makes the kernel interrupt every CPU that runs this process to flush its TLB,
 /// and returning from that interrupt serialises; a CPU that runs something else comes back to this process by
@@ -33,9 +25,10 @@ bool take_a_page_away() noexcept {
   // On the stack, so that there is nothing to ask for, to lock, or to leave behind in a forked child.
   alignas(size) std::byte page[size];
   *reinterpret_cast<volatile std::byte*>(page) = std::byte{1};
-  if (madvise(page, size, MADV_DONTNEED) == 0) return true;
-  if (mprotect(page, size, PROT_READ) != 0) return false;
-  mprotect(page, size, PROT_READ | PROT_WRITE);
+  if (raw::advise(page, size, MADV_DONTNEED)) return true;
+  const auto at = reinterpret_cast<std::uintptr_t>(page);
+  if (!raw::protect(at, size, PROT_READ)) return false;
+  raw::protect(at, size, PROT_READ | PROT_WRITE);
   return true;
 }
 
@@ -45,23 +38,23 @@ bool visit_all_cpus() noexcept {
   constexpr std::size_t bits = sizeof(long) * CHAR_BIT;
   using set = std::array<unsigned long, most_cpus / bits>;
   set before{};
-  const long known = syscall(SYS_sched_getaffinity, 0, sizeof before, before.data());
+  const long known = raw::call(__NR_sched_getaffinity, 0, sizeof before, before.data());
   if (known <= 0) return false;
   bool visited = false;
   for (std::size_t cpu = 0; cpu < static_cast<std::size_t>(known) * CHAR_BIT; ++cpu) {
     set one{};
     one[cpu / bits] = 1UL << (cpu % bits);
     // Refused for those that do not exist and those that no thread of this process may run on.
-    visited = syscall(SYS_sched_setaffinity, 0, sizeof one, one.data()) == 0 || visited;
+    visited = raw::call(__NR_sched_setaffinity, 0, sizeof one, one.data()) == 0 || visited;
   }
-  if (visited) syscall(SYS_sched_setaffinity, 0, static_cast<std::size_t>(known), before.data());
+  if (visited) raw::call(__NR_sched_setaffinity, 0, static_cast<std::size_t>(known), before.data());
   return visited;
 }
 
 /// Some ticks of the clock: each interrupts the CPU, and without them its store buffer drains in far less.
 void wait_for_ticks() noexcept {
   timespec left{0, 20'000'000};
-  while (nanosleep(&left, &left) != 0) {
+  while (!raw::sleep(left, &left)) {
   }
 }
 
@@ -72,19 +65,19 @@ void interrupt_all_cores() noexcept {
 }  // namespace
 
 void prepare_barriers() noexcept {
-  membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE);
-  if (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)) asymmetric = true;
+  raw::membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE);
+  if (raw::membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)) asymmetric = true;
 }
 
 bool barriers_are_asymmetric() noexcept { return asymmetric.load(std::memory_order_relaxed); }
 
 void heavy_barrier() noexcept {
-  if (barriers_are_asymmetric() && !membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) interrupt_all_cores();
+  if (barriers_are_asymmetric() && !raw::membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) interrupt_all_cores();
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
 void synchronize_cores() noexcept {
-  if (!membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE)) interrupt_all_cores();
+  if (!raw::synchronize_cores()) interrupt_all_cores();
 }
 
 }  // namespace libprobe::os

@@ -1,10 +1,9 @@
 #include "os/code_memory.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 
 #include "os/maps.hpp"
+#include "os/raw.hpp"
 
 namespace libprobe::os {
 
@@ -14,11 +13,11 @@ constexpr std::uintptr_t lowest = 0x10000;            // vm.mmap_min_addr
 constexpr std::uintptr_t highest = 0x7fff'ffff'0000;  // user addresses of 47 bits
 
 bool map_at(std::uintptr_t address, std::size_t size) noexcept {
-  void* at = reinterpret_cast<void*>(address);
-  void* got = mmap(at, size, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-  if (got == MAP_FAILED) return false;
-  if (got == at) return true;
-  munmap(got, size);  // a kernel older than the flag takes it as a hint
+  const long got = raw::map(address, size, PROT_READ | PROT_EXEC, MAP_FIXED_NOREPLACE);
+  if (raw::refused(got)) return false;
+  const auto at = static_cast<std::uintptr_t>(got);
+  if (at == address) return true;
+  raw::unmap(at, size);  // a kernel older than the flag takes it as a hint
   return false;
 }
 
@@ -84,8 +83,6 @@ std::vector<address_range> free_for_code() {
   return found;
 }
 
-void unmap_code(std::uintptr_t address, std::size_t size) noexcept {
-  munmap(reinterpret_cast<void*>(address), size);
-}
+void unmap_code(std::uintptr_t address, std::size_t size) noexcept { raw::unmap(address, size); }
 
 }  // namespace libprobe::os

@@ -1,16 +1,16 @@
 #include "os/maps.hpp"
 
-#include <fcntl.h>
 #include <link.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <cstddef>
 #include <cstring>
 #include <exception>
+
+#include "os/raw.hpp"
 
 namespace libprobe::os {
 namespace {
@@ -33,33 +33,18 @@ mapping owned(const mapping_view& seen) {
           seen.executable, seen.shared, seen.offset,   std::string{seen.path}};
 }
 
-int open_maps() noexcept { return ::open("/proc/self/maps", O_RDONLY | O_CLOEXEC); }
-
-class descriptor {
- public:
-  explicit descriptor(int number) noexcept : number_{number} {}
-  ~descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  [[nodiscard]] int number() const noexcept { return number_; }
-
- private:
-  int number_;
-};
+raw::file open_maps() noexcept { return {"/proc/self/maps", O_RDONLY}; }
 
 // Calls visit(mapping_view) for each line until it returns false. False: not all of them could be read.
 // Allocates nothing of its own. A path that is too long for the buffer is cut short.
 template <class Visit>
 bool each_in_proc(Visit visit) {
-  const descriptor file{open_maps()};
-  if (file.number() < 0) return false;
+  const raw::file file = open_maps();
+  if (!file) return false;
   char buffer[8192];
   std::size_t used = 0;
   for (;;) {
-    const ssize_t count = ::read(file.number(), buffer + used, sizeof buffer - used);
-    if (count < 0 && errno == EINTR) continue;
+    const long count = file.read(buffer + used, sizeof buffer - used);
     if (count <= 0) return count == 0;
     used += static_cast<std::size_t>(count);
     std::size_t begin = 0;
@@ -169,7 +154,7 @@ std::optional<mapping> mapping_at(std::uintptr_t address) {
   return found;
 }
 
-bool maps_are_readable() noexcept { return descriptor{open_maps()}.number() >= 0; }
+bool maps_are_readable() noexcept { return static_cast<bool>(open_maps()); }
 
 bool is_writable(std::uintptr_t address) noexcept {
   bool answer = false;

@@ -1,6 +1,5 @@
 #include "os/masks.hpp"
 
-#include <asm/unistd.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -13,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "machine.hpp"
+#include "os/raw.hpp"
 #include "os/signals.hpp"
 
 namespace libprobe::os {
@@ -47,15 +46,14 @@ struct work {
 // The child runs on a stack of its own, but with its parent's thread-local variables: system calls only.
 
 long trace(long request, int thread, const void* address = nullptr, const void* data = nullptr) noexcept {
-  return arch::system_call(__NR_ptrace, request, thread, reinterpret_cast<long>(address),
-                           reinterpret_cast<long>(data));
+  return raw::call(__NR_ptrace, request, thread, address, data);
 }
 
 void unblock_in(int thread, const work& what) noexcept {
   if (trace(PTRACE_SEIZE, thread) != 0) return;
   trace(PTRACE_INTERRUPT, thread);
   int status = 0;
-  arch::system_call(__NR_wait4, thread, reinterpret_cast<long>(&status), __WALL, 0);
+  raw::call(__NR_wait4, thread, &status, __WALL, 0);
   if (!WIFSTOPPED(status)) return;
   std::uint64_t mask = 0;
   const auto* const size = reinterpret_cast<const void*>(sizeof mask);
@@ -81,8 +79,8 @@ int run_child(void* argument) {
 /// Where Yama is at work a process may be traced by its parents only, unless it says otherwise: prctl(2).
 class open_to_tracers {
  public:
-  open_to_tracers() noexcept { ::prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); }
-  ~open_to_tracers() { ::prctl(PR_SET_PTRACER, 0); }
+  open_to_tracers() noexcept { raw::call(__NR_prctl, PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); }
+  ~open_to_tracers() { raw::call(__NR_prctl, PR_SET_PTRACER, 0, 0, 0, 0); }
   open_to_tracers(const open_to_tracers&) = delete;
   open_to_tracers& operator=(const open_to_tracers&) = delete;
 };
@@ -101,7 +99,8 @@ bool unblock_in_other_threads(int signo, std::ptrdiff_t noted) {
     const int child =
         ::clone(run_child, stack.get() + stack_size, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_FS, &what);
     if (child < 0) return false;
-    ::waitpid(child, nullptr, __WALL);
+    while (raw::call(__NR_wait4, child, nullptr, __WALL, 0) == -EINTR) {
+    }
   }
   return threads_that_block(signo).empty();
 }

@@ -13,4 +13,8 @@ bool is_guest() noexcept;
 /// Since settle() this memory has become a copy, in a child of the process. Signal-safe.
 bool was_copied() noexcept;
 
+/// The calling thread is the one that the program began with, on the stack that the kernel made; in a child,
+/// too, that this one forked. Signal-safe.
+bool is_initial_thread() noexcept;
+
 }  // namespace libprobe::os

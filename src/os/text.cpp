@@ -1,10 +1,6 @@
 #include "os/text.hpp"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +8,8 @@
 #include <cstring>
 
 #include "os/maps.hpp"
+#include "os/raw.hpp"
+#include "os/signals.hpp"
 
 namespace libprobe::os {
 
@@ -23,9 +21,37 @@ std::atomic<bool (*)(std::uintptr_t)> write_refusal{nullptr};
 
 enum class write_result : std::uint8_t { done, gone, refused };
 
+/// Room for written copies of some pages of text, to be put in their place in one step. No page is ever
+/// writable and executable, and none that a thread may run stops being executable.
+class page_copies {
+ public:
+  page_copies(std::uintptr_t begin, std::size_t length) noexcept
+      : begin_{begin}, length_{length}, copy_{raw::map(0, length, PROT_READ | PROT_WRITE, 0)} {}
+  ~page_copies() {
+    if (*this) raw::unmap(static_cast<std::uintptr_t>(copy_), length_);
+  }
+  page_copies(const page_copies&) = delete;
+  page_copies& operator=(const page_copies&) = delete;
+  explicit operator bool() const noexcept { return !raw::refused(copy_); }
+  [[nodiscard]] std::span<std::uint8_t> bytes() const noexcept {
+    return {reinterpret_cast<std::uint8_t*>(copy_), length_};
+  }
+  /// Other threads see the old pages or the new ones: faults wait until both steps of the move are over.
+  [[nodiscard]] bool exchange() noexcept {
+    const auto at = static_cast<std::uintptr_t>(copy_);
+    if (!raw::protect(at, length_, PROT_READ | PROT_EXEC) || !raw::move(at, length_, begin_)) return false;
+    copy_ = -EFAULT;
+    return true;
+  }
+
+ private:
+  std::uintptr_t begin_;
+  std::size_t length_;
+  long copy_;
+};
+
 /// Pages that the program may write to anyway are stored into; others are exchanged for written copies of
-/// them, in one step. No page is ever writable and executable that was not both before, and none that a
-/// thread may run stops being executable.
+/// them.
 write_result exchange_pages(std::uintptr_t to, std::span<const std::uint8_t> from) noexcept {
   const auto begin = to & ~(page_size - 1);
   const auto length = ((to + from.size() + page_size - 1) & ~(page_size - 1)) - begin;
@@ -35,41 +61,17 @@ write_result exchange_pages(std::uintptr_t to, std::span<const std::uint8_t> fro
     std::memcpy(reinterpret_cast<void*>(to), from.data(), from.size());
     return write_result::done;
   }
-  void* const copy = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (copy == MAP_FAILED) return write_result::refused;
-  auto* const bytes = static_cast<std::uint8_t*>(copy);
-  auto answer = write_result::refused;
-  if (!read_memory(begin, {bytes, length})) {
-    answer = write_result::gone;
-  } else {
-    std::memcpy(bytes + (to - begin), from.data(), from.size());
-    // Other threads see the old pages or the new ones: faults wait until both steps of the move are over.
-    if (mprotect(copy, length, PROT_READ | PROT_EXEC) == 0 &&
-        mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, begin) == reinterpret_cast<void*>(begin))
-      return write_result::done;
-  }
-  munmap(copy, length);
-  return answer;
+  page_copies copy{begin, length};
+  if (!copy) return write_result::refused;
+  if (!read_memory(begin, copy.bytes())) return write_result::gone;
+  std::copy(from.begin(), from.end(), &copy.bytes()[to - begin]);
+  return copy.exchange() ? write_result::done : write_result::refused;
 }
 
-/// Opened for each pass: a descriptor that is kept would be inherited by forked children, whose writes would
-/// then land in the parent, and a program that closes all descriptors would put its own file under the
-/// number.
 class process_memory {
  public:
-  process_memory() noexcept : file_{open("/proc/self/mem", O_RDWR | O_CLOEXEC)} {}
-  ~process_memory() {
-    if (file_ >= 0) close(file_);
-  }
-  process_memory(const process_memory&) = delete;
-  process_memory& operator=(const process_memory&) = delete;
-
   [[nodiscard]] bool read(std::uintptr_t from, std::span<std::uint8_t> to) const noexcept {
-    if (file_ >= 0) {
-      const auto count = pread(file_, to.data(), to.size(), static_cast<off_t>(from));
-      if (count == static_cast<ssize_t>(to.size())) return true;
-    }
-    return read_memory(from, to);
+    return file_.read_at(from, to) == raw::word(to.size()) || read_memory(from, to);
   }
 
   /// Within a page, or a little beyond.
@@ -80,12 +82,11 @@ class process_memory {
   }
   /// False: some of it may have been written.
   [[nodiscard]] bool write_pages(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
-    return file_ >= 0 && pwrite(file_, from.data(), from.size(), static_cast<off_t>(to)) ==
-                             static_cast<ssize_t>(from.size());
+    return file_.write_at(to, from);
   }
 
  private:
-  int file_;
+  raw::file file_ = raw::open_text();
 };
 
 std::uintptr_t page_of(const edit& one) noexcept { return one.address / page_size; }
@@ -100,10 +101,12 @@ std::size_t same_page(std::span<const edit> edits) noexcept {
 /// A system call has its price, whatever it writes: pages one behind the other, in each of which an edit
 /// begins, are one run.
 constexpr std::size_t longest_run = 8;
+constexpr std::size_t longest_exchange =
+    256;                                   // each leaves mappings of its own, of which there may be so many
 constexpr std::size_t longest_edit = 256;  // it may run over the run's end by this much
 
-std::size_t same_run(std::span<const edit> edits) noexcept {
-  const std::size_t longest = write_refusal.load(std::memory_order_relaxed) != nullptr ? 1 : longest_run;
+std::size_t same_run(std::span<const edit> edits, std::size_t longest) noexcept {
+  if (write_refusal.load(std::memory_order_relaxed) != nullptr) longest = 1;
   std::size_t count = 1;
   while (count < edits.size() && page_of(edits[count]) - page_of(edits[count - 1]) <= 1 &&
          page_of(edits[count]) - page_of(edits.front()) < longest)
@@ -171,6 +174,44 @@ bool load(const process_memory& memory, std::span<const edit> edits, image& to) 
   return own || memory.read(to.start, all);
 }
 
+/// No thread ever runs a part of an edit: one byte is written as it is, and where more change the pages are
+/// exchanged. Only the edits' own bytes are written: a debugger may put breakpoints beside them meanwhile.
+void exchange_run(const process_memory& memory, std::span<edit> edits) noexcept {
+  const auto begin = edits.front().address & ~(page_size - 1);
+  const auto end = (edits.back().address + edits.back().size + page_size - 1) & ~(page_size - 1);
+  page_copies copy{begin, end - begin};
+  const bool readable = copy && memory.read(begin, copy.bytes());
+  if (!readable && edits.size() > 1) {  // some of it may be there
+    for (auto& one : edits) exchange_run(memory, {&one, 1});
+    return;
+  }
+  if (!readable) {
+    edits.front().done = copy ? edit::outcome::gone : edit::outcome::refused;
+    return;
+  }
+  bool any = false, single = true;
+  for (auto& one : edits) {
+    auto* const bytes = &copy.bytes()[one.address - begin];
+    if (std::memcmp(bytes, one.expected, one.size) != 0) {
+      one.done = edit::outcome::differs;
+    } else {
+      std::memcpy(bytes, one.wanted, one.size);
+      any = true;
+      single = single && one.size == 1;
+    }
+  }
+  if (!any) return;
+  const auto refuse = write_refusal.load(std::memory_order_relaxed);
+  const auto written = [](bool done) { return done ? edit::outcome::written : edit::outcome::refused; };
+  const bool may = refuse == nullptr || !refuse(begin);
+  // What the program may write to it may write to just now.
+  const bool whole = may && !single && !is_writable(begin) && !is_writable(end - 1) && copy.exchange();
+  for (auto& one : edits) {
+    if (one.done != edit::outcome::pending) continue;
+    one.done = written(whole || (may && one.size == 1 && memory.write_pages(one.address, {one.wanted, 1})));
+  }
+}
+
 void write_run(const process_memory& memory, std::span<edit> edits, image& scratch) noexcept {
   if (load(memory, edits, scratch)) {
     if (apply(edits, scratch)) store(memory, edits, scratch);
@@ -185,13 +226,15 @@ void write_run(const process_memory& memory, std::span<edit> edits, image& scrat
 
 }  // namespace
 
-bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept {
-  static image scratch;  // larger than some threads' stacks
-  const process_memory memory;
+namespace {
+
+template <class Run>
+bool write_runs(std::span<edit> edits, bool all_or_nothing, std::size_t longest,
+                const Run& write_one) noexcept {
   bool good = true;
   for (std::size_t at = 0; at < edits.size();) {
-    const auto run = edits.subspan(at, same_run(edits.subspan(at)));
-    write_run(memory, run, scratch);
+    const auto run = edits.subspan(at, same_run(edits.subspan(at), longest));
+    write_one(run);
     good = good && std::all_of(run.begin(), run.end(),
                                [](const edit& e) { return e.done == edit::outcome::written; });
     if (!good && all_or_nothing) break;
@@ -201,33 +244,44 @@ bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept {
     for (auto& one : edits) {
       if (one.done != edit::outcome::written || one.expected == nullptr) continue;
       edit back{one.address, one.wanted, one.expected, one.size, edit::outcome::pending};
-      write_run(memory, {&back, 1}, scratch);
+      write_one({&back, 1});
       if (back.done == edit::outcome::written) one.done = edit::outcome::pending;
     }
   }
   return good;
 }
 
+}  // namespace
+
+bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept {
+  static image scratch;  // larger than some threads' stacks
+  const process_memory memory;
+  return write_runs(edits, all_or_nothing, longest_run,
+                    [&](std::span<edit> run) { write_run(memory, run, scratch); });
+}
+
+bool exchange_text(std::span<edit> edits, bool all_or_nothing) noexcept {
+  const process_memory memory;
+  return write_runs(edits, all_or_nothing, longest_exchange,
+                    [&](std::span<edit> run) { exchange_run(memory, run); });
+}
+
 bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept {
   const iovec local{to.data(), to.size()};
   const iovec remote{reinterpret_cast<void*>(from), to.size()};
-  const auto count = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
-  if (count == static_cast<ssize_t>(to.size())) return true;
-  if (count >= 0 || errno == EFAULT) return false;
+  const long count = raw::call(__NR_process_vm_readv, process_id(), &local, 1, &remote, 1, 0);
+  if (count == raw::word(to.size())) return true;
+  if (count >= 0 || count == -EFAULT) return false;
   // A sandbox without that system call.
-  const int file = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-  if (file >= 0) {
-    const auto read = pread(file, to.data(), to.size(), static_cast<off_t>(from));
-    const bool not_there = read >= 0 || errno == EIO;
-    close(file);
-    if (read == static_cast<ssize_t>(to.size())) return true;
-    if (not_there) return false;
-  }
+  const raw::file file{"/proc/self/mem", O_RDONLY};
+  const long read = file.read_at(from, to);
+  if (read == raw::word(to.size())) return true;
+  if (read >= 0 || read == -EIO) return false;
   // Neither: look whether it is there, which may change at once.
   const auto begin = from & ~(page_size - 1);
   std::array<unsigned char, 32> resident;
   for (auto page = begin; page < from + to.size(); page += page_size) {
-    if (mincore(reinterpret_cast<void*>(page), page_size, resident.data()) != 0) return false;
+    if (raw::call(__NR_mincore, page, page_size, resident.data()) != 0) return false;
   }
   std::memcpy(to.data(), reinterpret_cast<const void*>(from), to.size());
   return true;

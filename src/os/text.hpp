@@ -36,6 +36,12 @@ struct edit {
 /// is writable or not executable, but it is no longer part of the file's mapping.
 bool write_text(std::span<edit> edits, bool all_or_nothing) noexcept;
 
+/// The same, for text that other threads may be running: each of them sees all of an edit or nothing, without
+/// a trap in between. What an edit covers must be one instruction's, or text that nobody can be inside of.
+/// Pages are exchanged as above, so it is dear, and refused where write_text() might do. What stands beside
+/// the edits is not written.
+bool exchange_text(std::span<edit> edits, bool all_or_nothing) noexcept;
+
 /// Copies memory that may vanish at any moment. False if some of it is not there. Where a sandbox refuses all
 /// ways to ask the kernel for it, memory that vanishes in that very moment faults.
 bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept;

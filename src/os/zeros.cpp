@@ -1,15 +1,14 @@
 #include "os/zeros.hpp"
 
-#include <sys/mman.h>
+#include "os/raw.hpp"
 
 namespace libprobe::os {
 
 void* map_zeros(std::size_t size) noexcept {
-  void* const at =
-      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return at != MAP_FAILED ? at : nullptr;
+  const long at = raw::map(0, size, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+  return raw::refused(at) ? nullptr : reinterpret_cast<void*>(at);
 }
 
-void clear_zeros(void* from, std::size_t size) noexcept { madvise(from, size, MADV_DONTNEED); }
+void clear_zeros(void* from, std::size_t size) noexcept { raw::advise(from, size, MADV_DONTNEED); }
 
 }  // namespace libprobe::os

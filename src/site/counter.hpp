@@ -35,6 +35,17 @@ class counter {
   /// Signal-safe. Zero for one that never began.
   [[nodiscard]] std::uint64_t total() const noexcept;
 
+  /// The word that the calling thread adds to.
+  struct place {
+    std::uint64_t* word;
+    bool shared;  // other threads add to it, too
+  };
+  [[nodiscard]] place own_place() const noexcept {
+    const auto row = epoch::row_of_thread;
+    if (column_ == nullptr || row == 0) return {reinterpret_cast<std::uint64_t*>(shared_), true};
+    return {reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(column_) + row), false};
+  }
+
   /// Inside a section, in any context.
   void add(std::int64_t more) noexcept {
     const auto row = epoch::row_of_thread;

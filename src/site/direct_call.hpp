@@ -18,13 +18,13 @@ struct direct_call {
   std::uint64_t *hits = nullptr, *begun = nullptr, *ended = nullptr;  // columns: see counter
   attachment* what = nullptr;
   std::uint32_t result = 0;  // a result_registers
-  std::uint32_t keeps = 1;   // 0: callers keep nothing in registers that a call may clobber
   std::uint32_t level = 0;   // of the vector registers that have to be kept, a vector_use::level
+  std::uint32_t keeps = 1;   // 0: callers keep nothing in registers that a call may clobber
 };
 static_assert(offsetof(direct_call, entry) == 0 && offsetof(direct_call, hits) == 8 &&
               offsetof(direct_call, begun) == 16 && offsetof(direct_call, ended) == 24 &&
               offsetof(direct_call, what) == 32 && offsetof(direct_call, result) == 40 &&
-              offsetof(direct_call, keeps) == 44 && offsetof(direct_call, level) == 48);
+              offsetof(direct_call, level) == 44 && offsetof(direct_call, keeps) == 48);
 
 /// Where that code finds the thread's state. Before the first one.
 inline void prepare_direct_calls() noexcept {

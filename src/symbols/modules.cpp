@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "os/maps.hpp"
+#include "os/raw.hpp"
 #include "symbols/dynamic.hpp"
 #include "symbols/symbol_table.hpp"
 
@@ -271,6 +272,26 @@ bool while_loaded(const module& which, const std::function<void()>& action) {
            action();
            return 1;
          }) == 1;
+}
+
+bool read_from_file(std::uintptr_t address, std::span<std::uint8_t> to) {
+  const auto modules = current_modules();
+  const module* const owner = modules->find(address);
+  if (owner == nullptr || owner->path.empty()) return false;
+  std::uint64_t offset = 0;
+  bool found = false;
+  while_loaded(*owner, [&] {
+    for (const auto& header : owner->headers) {
+      const auto start = owner->bias + header.p_vaddr;
+      if (header.p_type != PT_LOAD || address < start || address + to.size() > start + header.p_filesz)
+        continue;
+      offset = address - start + header.p_offset;
+      found = true;
+    }
+  });
+  if (!found) return false;
+  const os::raw::file file{owner->path.c_str(), O_RDONLY};
+  return file.read_at(offset, to) == os::raw::word(to.size());
 }
 
 }  // namespace libprobe::symbols

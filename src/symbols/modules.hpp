@@ -102,6 +102,10 @@ load_counts current_counts() noexcept;
 /// the same object, with its symbol table. Any thread.
 std::shared_ptr<const snapshot> current_modules();
 
+/// What the module's file holds for that text, whatever has been written over it. False: no module's, or the
+/// file cannot be read any more. Blocks on the disk; allocates.
+bool read_from_file(std::uintptr_t address, std::span<std::uint8_t> to);
+
 /// Runs the action if no module has been removed since the loader counted `removed`, and keeps all from being
 /// removed meanwhile (the loader's lock is held: no dlopen, no dlsym in there). False if some have been.
 /// Allocates nothing.

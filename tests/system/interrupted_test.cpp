@@ -210,8 +210,29 @@ struct nested : probes {
 struct replaced : probes {
   explicit replaced(long (*function)(long))
       : handle{replace(function, [](auto original, long x) { return original(x); })} {}
-  [[nodiscard]] std::uint64_t seen() const override { return 0; }
+  [[nodiscard]] std::uint64_t seen() const override { return handle.hits(); }
   scoped_probe handle;
+};
+
+/// Called by its detour with nothing of libprobe in between; itself it calls the original.
+struct direct : probes {
+  explicit direct(const void* function, probe_flags flags) {
+    one.at = function;
+    one.entry = reinterpret_cast<void*>(call_original);
+    one.stack_bytes = 0;
+    one.result = result_registers::first_integer;
+    one.flags = flags;
+    if (register_replacement(one)) abort();
+    self = &one;
+  }
+  static long call_original(long x) {
+    const auto go_on = reinterpret_cast<long (*)(long)>(original(*self));
+    return go_on(x);
+  }
+  [[nodiscard]] std::uint64_t seen() const override { return hits(one); }
+  [[nodiscard]] std::uint64_t missed() const override { return nmissed(one); }
+  static inline const replacement* self = nullptr;
+  replacement one;
 };
 
 using maker = std::unique_ptr<probes> (*)(long (*)(long));
@@ -256,7 +277,23 @@ const obstacle obstacles[] = {
      true, false, true},
     {"replace", [](long (*f)(long)) -> std::unique_ptr<probes> { return std::make_unique<replaced>(f); },
      true, true},
+    {"direct",
+     [](long (*f)(long)) -> std::unique_ptr<probes> {
+       return std::make_unique<direct>(test::code_of(f), probe_flags::none);
+     },
+     true, true},
+    {"direct_standard",
+     [](long (*f)(long)) -> std::unique_ptr<probes> {
+       return std::make_unique<direct>(test::code_of(f), probe_flags::standard_abi);
+     },
+     true, true},
+    {"replaced_by_trap",
+     [](long (*f)(long)) -> std::unique_ptr<probes> {
+       return std::make_unique<direct>(test::code_of(f), probe_flags::no_jump);
+     },
+     true, true},
 };
+constexpr std::size_t replacing = 4;  // the last ones
 
 struct subject_of_test {
   const char* name;
@@ -449,12 +486,16 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
             }};
   }
   /// Only once: at the n-th instruction on the way of those that have not been reached before.
-  interrupting::plan only(std::size_t n) {
+  interrupting::plan only(std::size_t n, bool inside = false) {
     visits_.clear();
-    return {
-        address(interrupted_begin), address(interrupted_recovered), SIGUSR1,
-        [this, n](std::uintptr_t ip) { return on_the_way(ip) && visits_[ip]++ == 0 && visits_.size() == n; }};
+    return {address(interrupted_begin), address(interrupted_recovered), SIGUSR1,
+            [this, n, inside](std::uintptr_t ip) {
+              return (inside || on_the_way(ip)) && visits_[ip]++ == 0 && visits_.size() == n;
+            }};
   }
+  /// Leaves by siglongjmp, each time from another instruction. What it interrupted was no handler: so nothing
+  /// is missed from then on, and no removal waits for it.
+  void leave_from_each(bool inside);
   void keep_native() {
     native_.clear();
     for (std::size_t i = 0; i < shared->count; ++i)
@@ -529,6 +570,28 @@ struct Interrupted : testing::TestWithParam<std::tuple<subject_of_test, obstacle
 std::string name_of(const testing::TestParamInfo<Interrupted::ParamType>& info) {
   return std::string{std::get<0>(info.param).name} + "_" + std::get<1>(info.param).name;
 }
+/// Those at the function's entry alone, and so few steps from its begin to its end.
+const auto at_entries = [] {
+  std::vector<obstacle> some;
+  std::ranges::copy_if(obstacles, std::back_inserter(some), [](const obstacle& one) {
+    const std::string_view name = one.name;
+    return !name.starts_with("even") && !name.starts_with("odd") && !name.starts_with("trap") &&
+           name != "all" && name != "stepped" && !name.starts_with("counters");
+  });
+  some.push_back({"one", [](long (*f)(long)) -> std::unique_ptr<probes> {
+                    return std::make_unique<everywhere>(test::code_of(f), 0, 100, false, probe_flags::none);
+                  }});
+  some.push_back({"one_post", [](long (*f)(long)) -> std::unique_ptr<probes> {
+                    return std::make_unique<everywhere>(test::code_of(f), 0, 100, true, probe_flags::none);
+                  }});
+  some.push_back({"one_trap", [](long (*f)(long)) -> std::unique_ptr<probes> {
+                    return std::make_unique<everywhere>(test::code_of(f), 0, 100, true, probe_flags::no_jump);
+                  }});
+  some.push_back({"counter", [](long (*f)(long)) -> std::unique_ptr<probes> {
+                    return std::make_unique<at_entry<counter, register_counter>>(test::code_of(f));
+                  }});
+  return some;
+}();
 /// Those that differ in the code that runs; each step of the tracer takes its time.
 const obstacle at_all_forms[] = {obstacles[2], obstacles[4], obstacles[6], obstacles[8]};
 INSTANTIATE_TEST_SUITE_P(Short, Interrupted,
@@ -538,18 +601,20 @@ INSTANTIATE_TEST_SUITE_P(Long, Interrupted,
                          testing::Combine(testing::Values(subjects[1]), testing::ValuesIn(at_all_forms)),
                          name_of);
 
-/// Without the replacement: it is a function with registers to restore, and never to be left by a jump.
+/// Without replacements: these are functions with registers to restore, and their end must be told.
 struct Changed : Interrupted {};
-const auto but_replaced = testing::ValuesIn(std::begin(obstacles), std::end(obstacles) - 1);
+const auto but_replaced = testing::ValuesIn(std::begin(obstacles), std::end(obstacles) - replacing);
 INSTANTIATE_TEST_SUITE_P(Short, Changed, testing::Combine(testing::Values(subjects[0]), but_replaced),
                          name_of);
 struct Left : Interrupted {};
 INSTANTIATE_TEST_SUITE_P(Short, Left, testing::Combine(testing::Values(subjects[0]), but_replaced), name_of);
 struct Jumped : Interrupted {};
 INSTANTIATE_TEST_SUITE_P(Short, Jumped,
-                         testing::Combine(testing::Values(subjects[0]),
-                                          testing::Values(obstacles[0], obstacles[4], obstacles[5],
-                                                          obstacles[9], obstacles[12])),
+                         testing::Combine(testing::Values(subjects[0]), testing::ValuesIn(obstacles)),
+                         name_of);
+struct JumpedInside : Interrupted {};
+INSTANTIATE_TEST_SUITE_P(Short, JumpedInside,
+                         testing::Combine(testing::Values(subjects[0]), testing::ValuesIn(at_entries)),
                          name_of);
 /// Copies that reach their operands by another register.
 INSTANTIATE_TEST_SUITE_P(Far, Interrupted,
@@ -646,9 +711,7 @@ TEST_P(Left, ByHandlersGoesOnThere) {
   EXPECT_GT(shared->counted, 5U);
 }
 
-/// The handler leaves by siglongjmp, each time from another instruction. What it interrupted was no handler:
-/// so nothing is missed from then on, and no removal waits for it.
-TEST_P(Jumped, OutOfByHandlers) {
+void Interrupted::leave_from_each(bool inside) {
   const auto body = [] {
     install();
     auto probes = place(function());
@@ -679,12 +742,17 @@ TEST_P(Jumped, OutOfByHandlers) {
     return call(function()) ? 0 : fail("without probes");
   };
   const int code = interrupting::run(
-      body, [this](int round) { return only(static_cast<std::size_t>(round) + 1); }, [](int) {}, false);
-  EXPECT_EQ(code, 0) << shared->failure << " " << shared->result;
+      body, [&](int round) { return only(static_cast<std::size_t>(round) + 1, inside); }, [](int) {}, false);
+  EXPECT_EQ(code, 0) << shared->failure << " " << shared->result << ", after " << told(shared->seen[0]);
   EXPECT_EQ(shared->hits, shared->wanted_hits);
   EXPECT_EQ(shared->missed, 0U);
   EXPECT_GT(shared->counted, 5U);
+  std::printf("left from %llu instructions\n", static_cast<unsigned long long>(shared->counted));
 }
+
+TEST_P(Jumped, OutOfByHandlers) { leave_from_each(false); }
+/// From libprobe's own code, too.
+TEST_P(JumpedInside, OutOfByHandlers) { leave_from_each(true); }
 
 }  // namespace
 }  // namespace libprobe

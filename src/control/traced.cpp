@@ -1,0 +1,30 @@
+#include "control/traced.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <atomic>
+
+#include "control/engine.hpp"
+#include "os/raw.hpp"
+#include "os/tracer.hpp"
+
+namespace libprobe::control {
+
+bool traps_are_avoided() noexcept { return jumps_are_wanted() && os::is_traced(); }
+
+void tell_of_breakpoints(std::size_t breakpoints, std::size_t all) noexcept {
+  static constinit std::atomic<bool> told{false};
+  if (breakpoints == 0 || !os::is_traced() || told.exchange(true)) return;
+  std::array<char, 400> text;
+  const auto end = fmt::format_to_n(
+      text.data(), text.size(),
+      "libprobe: {} of {} probes registered here {} breakpoint{} (list_probes() tells why), and a debugger "
+      "stops "
+      "at each hit. In gdb, once the program runs: handle SIGTRAP nostop noprint pass (docs/debugging.md)\n",
+      breakpoints, all, breakpoints == 1 ? "is a" : "are", breakpoints == 1 ? "" : "s");
+  constexpr int standard_error = 2;
+  os::raw::call(__NR_write, standard_error, text.data(), std::min(end.size, text.size()));
+}
+
+}  // namespace libprobe::control

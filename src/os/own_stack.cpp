@@ -1,0 +1,107 @@
+// Part of the hit path: raw system calls only.
+#include "os/own_stack.hpp"
+
+#include <asm/unistd.h>
+#include <errno.h>
+#include <fcntl.h>
+
+#include "machine.hpp"
+#include "os/process.hpp"
+
+namespace libprobe::os {
+
+namespace {
+
+/// Reads a file in parts that fit on a signal's stack.
+class small_reader {
+ public:
+  explicit small_reader(const char* path) noexcept
+      : file_{arch::system_call(__NR_openat, AT_FDCWD, reinterpret_cast<long>(path), O_RDONLY | O_CLOEXEC)} {}
+  ~small_reader() {
+    if (file_ >= 0) arch::system_call(__NR_close, file_);
+  }
+  small_reader(const small_reader&) = delete;
+  small_reader& operator=(const small_reader&) = delete;
+
+  /// False at the end, or where it cannot be read.
+  bool next(char& c) noexcept {
+    if (at_ == filled_) {
+      filled_ = arch::system_call(__NR_read, file_, reinterpret_cast<long>(part_), sizeof part_);
+      at_ = 0;
+      if (filled_ <= 0) return false;
+    }
+    c = part_[at_++];
+    return true;
+  }
+
+ private:
+  long file_;
+  long at_ = 0, filled_ = 0;
+  char part_[512];
+};
+
+std::uintptr_t digit(char c) noexcept {
+  return static_cast<std::uintptr_t>(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
+struct stack_extent {
+  std::uintptr_t low = 0, high = 0;
+  [[nodiscard]] bool has(std::uintptr_t address) const noexcept { return address >= low && address < high; }
+};
+__thread stack_extent known __attribute__((tls_model("initial-exec"))) = {};
+
+/// A line of /proc/self/maps.
+struct line {
+  stack_extent extent;
+  bool is_initial = false;  // ends with "[stack]"
+};
+
+bool read(small_reader& file, line& to) noexcept {
+  to = {};
+  char c = 0;
+  while (file.next(c) && c != '-') to.extent.low = to.extent.low << 4 | digit(c);
+  while (file.next(c) && c != ' ') to.extent.high = to.extent.high << 4 | digit(c);
+  std::uint64_t last = 0;  // eight characters
+  while (file.next(c) && c != '\n') last = last << 8 | static_cast<unsigned char>(c);
+  to.is_initial = last == 0x205b737461636b5d;  // " [stack]"
+  return c == '\n';
+}
+
+void find_own_stack(bool initial) noexcept {
+  // libc puts the control block of any other thread on top of its stack.
+  const auto top = arch::thread_base();
+  small_reader file{"/proc/self/maps"};
+  for (line one; read(file, one);) {
+    if (initial ? !one.is_initial : !one.extent.has(top)) continue;
+    known = one.extent;
+    if (!initial) known.high = top;
+    return;
+  }
+}
+
+/// Asked of the kernel, which looks at the memory before it finds that there is no such way to change a mask.
+bool is_readable(std::uintptr_t address) noexcept {
+  return arch::system_call(__NR_rt_sigprocmask, -1, static_cast<long>(address), 0, sizeof(std::uint64_t)) !=
+         -EFAULT;
+}
+
+/// There is nothing but inaccessible memory from there up to the stack.
+bool ran_off(std::uintptr_t sp) noexcept {
+  constexpr std::uintptr_t page = 4096,
+                           most = 256 * page;  // libc's guards are one page, unless asked for more
+  if (sp >= known.low || known.low - sp > most) return false;
+  for (auto at = sp & ~(page - 1); at < known.low; at += page) {
+    if (is_readable(at)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool on_own_stack(std::uintptr_t sp) noexcept {
+  const bool initial = is_initial_thread();
+  if (known.high == 0 || (initial && !known.has(sp))) find_own_stack(initial);
+  return known.has(sp) || ran_off(sp);
+}
+
+}  // namespace libprobe::os

@@ -1,0 +1,10 @@
+// Whether somebody traces this process.
+#pragma once
+
+namespace libprobe::os {
+
+/// True while the calling thread has a tracer (a debugger, strace), as far as /proc tells; what was true a
+/// millisecond ago counts as true, as the answer costs more than a write of text. Signal-safe.
+bool is_traced() noexcept;
+
+}  // namespace libprobe::os
