@@ -89,6 +89,7 @@ void close(site::ledger& mine) noexcept {
 
 void give_ledger(site::ledger* mine) noexcept {
   take_back(*mine);
+  if (registry::instance().stores().is_mine()) return;  // as in give_column()
   const std::lock_guard guard{registry::instance().stores()};
   mine->next_free = std::exchange(free_ledgers, mine);
 }

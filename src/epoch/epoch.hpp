@@ -9,33 +9,34 @@
 //     opened later do not hold it up. Tickets complete in the order of their numbers.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
+
+#include "os/atomic.hpp"
 
 namespace libprobe::epoch {
 
 /// One thread's record. Its own line, so that readers never share one.
 struct alignas(64) reader {
-  std::atomic<std::uint64_t> since{0};  // the epoch at which its outermost section began; 0: outside
+  atomic<std::uint64_t> since{0};  // the epoch at which its outermost section began; 0: outside
   // Low half: the thread's number, 0: free, -1: being reclaimed. High half: how often it has changed hands,
   // so that nobody takes a new owner for the dead one that had the same number.
-  std::atomic<std::uint64_t> owner{0};
+  atomic<std::uint64_t> owner{0};
   // Where on the stack the outermost section is; 0: not known. Means something only while `since` is not 0.
-  std::atomic<std::uintptr_t> where{0};
+  atomic<std::uintptr_t> where{0};
 };
 static_assert(offsetof(reader, since) == 0 && offsetof(reader, where) == 16);  // arch's code writes these
 
 constexpr int thread_of(std::uint64_t owner) noexcept { return static_cast<int>(owner); }
 
 namespace detail {
-extern constinit std::atomic<std::uint64_t> current;
+extern constinit atomic<std::uint64_t> current;
 // Open sections of threads that have no record, by the phase in which they began: see grace_period.cpp.
-extern constinit std::atomic<std::uint64_t> unrecorded[2];
-extern constinit std::atomic<std::uint32_t> phase;
+extern constinit atomic<std::uint64_t> unrecorded[2];
+extern constinit atomic<std::uint32_t> phase;
 extern __thread std::uint64_t unrecorded_here[2]
     __attribute__((tls_model("initial-exec")));  // those of this thread
-extern constinit std::atomic<bool> readers_pay;  // no asymmetric barrier: full barriers on entry
+extern constinit atomic<bool> readers_pay;       // no asymmetric barrier: full barriers on entry
 extern __thread reader* self __attribute__((tls_model("initial-exec")));
 reader* claim() noexcept;
 int thread_number_unrecorded() noexcept;
@@ -69,6 +70,8 @@ inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
     // Pairs with the loads in drained(), in grace_period.cpp: either they see this section, or it sees what
     // was unlinked before them.
     detail::unrecorded[phase].fetch_add(1, std::memory_order_seq_cst);
+    if (detail::readers_pay.load(std::memory_order_relaxed))
+      thread_fence(std::memory_order_seq_cst);  // the addition alone does not hold later loads back
     return;
   }
   // A signal handler may open and close sections between any two of these lines: it leaves `since` and
@@ -83,16 +86,15 @@ inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
     *static_cast<volatile std::uintptr_t*>(&mine.mark) = ~mine.place();
     mine.outer_where = record->where.load(std::memory_order_relaxed);
     record->where.store(mine.place(), std::memory_order_relaxed);
-    std::atomic_signal_fence(
-        std::memory_order_seq_cst);  // `where` first: whoever sees a section knows its place
+    signal_fence(std::memory_order_seq_cst);  // `where` first: whoever sees a section knows its place
     // Acquired: a section of the new epoch sees what was unlinked before that began; pairs with
     // take_ticket(). Released: a grace period may find this section only, and must have seen the end of the
     // one before it; pairs with the loads in is_quiet().
     record->since.store(detail::current.load(std::memory_order_acquire), std::memory_order_release);
     if (detail::readers_pay.load(std::memory_order_relaxed)) [[unlikely]]
-      std::atomic_thread_fence(std::memory_order_seq_cst);
+      thread_fence(std::memory_order_seq_cst);
     // Pairs with heavy_barrier() in poll(): either it sees `since`, or this section sees what was unlinked.
-    std::atomic_signal_fence(std::memory_order_seq_cst);
+    signal_fence(std::memory_order_seq_cst);
   }
 }
 
@@ -104,7 +106,7 @@ inline void leave(const token& mine) noexcept {
   } else if (mine.outer == 0) {
     // Pairs with the acquire loads in is_quiet(): all that the section did comes before the free.
     mine.record->since.store(0, std::memory_order_release);
-    std::atomic_signal_fence(std::memory_order_seq_cst);  // in this order, for signal handlers
+    signal_fence(std::memory_order_seq_cst);  // in this order, for signal handlers
     mine.record->where.store(mine.outer_where, std::memory_order_relaxed);
   }
 }

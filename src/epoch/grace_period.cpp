@@ -11,17 +11,17 @@ namespace libprobe::epoch {
 
 namespace {
 
-std::atomic<ticket> newest_complete{0};
-std::atomic<std::uint64_t> waits{0};
+atomic<ticket> newest_complete{0};
+atomic<std::uint64_t> waits{0};
 
 /// Sections of threads that have no record are only counted. So that those which open later do not hold a
 /// ticket up, they count in two phases: a drain waits until the one before is empty, turns to it, and waits
 /// for the other one. (As SRCU in the Linux kernel.) One drain at a time, whoever moves it on.
 struct {
-  std::atomic<bool> busy{false};
+  atomic<bool> busy{false};
   bool turned = false;
-  ticket turned_at = 0;           // the newest ticket at that moment
-  std::atomic<ticket> newest{0};  // the newest that a drain has covered
+  ticket turned_at = 0;      // the newest ticket at that moment
+  atomic<ticket> newest{0};  // the newest that a drain has covered
 } drain;
 
 bool is_empty(std::uint32_t phase) noexcept {

@@ -7,12 +7,12 @@
 
 namespace libprobe::epoch::detail {
 
-constinit std::atomic<std::uint64_t> current{1};
-constinit std::atomic<std::uint64_t> unrecorded[2]{};
-constinit std::atomic<std::uint32_t> phase{0};
-constinit std::atomic<bool> readers_pay{true};
+constinit atomic<std::uint64_t> current{1};
+constinit atomic<std::uint64_t> unrecorded[2]{};
+constinit atomic<std::uint32_t> phase{0};
+constinit atomic<bool> readers_pay{true};
 constinit reader records[record_count]{};
-constinit std::atomic<std::size_t> records_used{0};
+constinit atomic<std::size_t> records_used{0};
 __thread std::uint64_t unrecorded_here[2] __attribute__((tls_model("initial-exec"))) = {};
 __thread reader* self __attribute__((tls_model("initial-exec"))) = nullptr;
 
@@ -88,15 +88,15 @@ reader* find_record(int thread) noexcept {
     if (take_free(record, thread)) return &record;
   }
   // Before taking new memory look whether some of the old records belong to threads that have ended.
-  constexpr std::size_t worth_a_look = 32;
   if (used.size() >= worth_a_look) {
-    static constinit std::atomic<std::size_t> cursor{0};
-    for (std::size_t i = 0; i < 8; ++i) {
+    static constinit atomic<std::size_t> cursor{0};
+    for (std::size_t i = 0; i < looks; ++i) {
       reader& record = used[cursor.fetch_add(1, std::memory_order_relaxed) % used.size()];
       reclaim_if_dead(record);
       if (take_free(record, thread)) return &record;
     }
   }
+  if (used.size() == record_count) return nullptr;
   for (;;) {
     const auto next = records_used.fetch_add(1, std::memory_order_acq_rel);
     if (next >= record_count) {
@@ -122,7 +122,7 @@ reader* claim() noexcept {
     return self;
   }
   row_of_thread = mine == nullptr ? 0 : (static_cast<std::size_t>(mine - records) + 1) * row_bytes;
-  std::atomic_signal_fence(std::memory_order_seq_cst);  // who has a record has a row
+  signal_fence(std::memory_order_seq_cst);  // who has a record has a row
   self = mine;
   return mine;
 }

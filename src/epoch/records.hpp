@@ -5,14 +5,13 @@
 #include <cstddef>
 #include <span>
 
+#include "epoch/bounds.hpp"
 #include "epoch/epoch.hpp"
 
 namespace libprobe::epoch::detail {
 
-inline constexpr std::size_t record_count = 16384;  // threads at once; the sections of more are only counted
-
-extern constinit reader records[record_count];           // untouched pages of it cost nothing
-extern constinit std::atomic<std::size_t> records_used;  // records [used, count) have never been claimed
+extern constinit reader records[record_count];      // untouched pages of it cost nothing
+extern constinit atomic<std::size_t> records_used;  // records [used, count) have never been claimed
 
 /// Those that have ever been in use.
 inline std::span<reader> used_records() noexcept {

@@ -1,11 +1,11 @@
 // Which instances of a pool are in use: one byte for each.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 #include "epoch/epoch.hpp"
+#include "os/atomic.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::site {
@@ -23,7 +23,7 @@ class claims {
 
   /// Before first use. The memory is the caller's.
   void adopt(void* zeros, std::uint32_t size) noexcept {
-    bytes_ = static_cast<std::atomic<std::uint8_t>*>(zeros);
+    bytes_ = static_cast<atomic<std::uint8_t>*>(zeros);
     size_ = size;
   }
 
@@ -68,7 +68,7 @@ class claims {
   std::uint32_t search(std::uint32_t first) noexcept;
   std::uint32_t search(std::uint32_t from, std::uint32_t to) noexcept;
 
-  std::atomic<std::uint8_t>* bytes_ = nullptr;
+  atomic<std::uint8_t>* bytes_ = nullptr;
   std::uint32_t size_ = 0;
 };
 

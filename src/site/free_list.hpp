@@ -1,9 +1,10 @@
 // A lock-free stack of numbers, for pools that are used in signal handlers.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
+
+#include "os/atomic.hpp"
 
 namespace libprobe::site {
 
@@ -15,11 +16,10 @@ class free_list {
   static constexpr std::uint32_t none = 0xffffffff;
 
   constexpr free_list() = default;
-  constexpr free_list(std::atomic<std::uint32_t>* next, std::uint32_t size) noexcept
-      : next_{next}, size_{size} {}
+  constexpr free_list(atomic<std::uint32_t>* next, std::uint32_t size) noexcept : next_{next}, size_{size} {}
 
   /// Before first use.
-  void adopt(std::atomic<std::uint32_t>* next, std::uint32_t size) noexcept {
+  void adopt(atomic<std::uint32_t>* next, std::uint32_t size) noexcept {
     next_ = next;
     size_ = size;
   }
@@ -60,9 +60,9 @@ class free_list {
     return (((old >> 32) + 1) << 32) | top;
   }
 
-  std::atomic<std::uint64_t> head_{none};
-  std::atomic<std::uint32_t> fresh_{0};
-  std::atomic<std::uint32_t>* next_ = nullptr;
+  atomic<std::uint64_t> head_{none};
+  atomic<std::uint32_t> fresh_{0};
+  atomic<std::uint32_t>* next_ = nullptr;
   std::uint32_t size_ = 0;
 };
 

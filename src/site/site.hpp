@@ -131,8 +131,8 @@ struct site : epoch::retired {
   std::atomic<attachment*> first{nullptr};
   // control only:
   attachment* last = nullptr;
-  std::atomic<text> now{text::original};  // changed by whoever owns text
-  std::atomic<bool> retreated{false};  // too many threads came to its inner boundaries: it stays a breakpoint
+  atomic<text> now{text::original};  // changed by whoever owns text
+  atomic<bool> retreated{false};     // too many threads came to its inner boundaries: it stays a breakpoint
   detour* through =
       nullptr;  // where its jump leads, or that of an earlier plan for the address; null: none ever did
   std::uintptr_t first_copy =

@@ -6,7 +6,6 @@
 // publishes it; the old one must be kept until a grace period has passed.
 #pragma once
 
-#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -22,8 +21,8 @@ template <class T>
 class table {
  public:
   struct entry {
-    std::atomic<std::uintptr_t> key{0};
-    std::atomic<T*> value{nullptr};
+    atomic<std::uintptr_t> key{0};
+    atomic<T*> value{nullptr};
   };
   struct storage : epoch::retired {
     explicit storage(unsigned bits)
@@ -130,7 +129,7 @@ class table {
     }
   }
 
-  std::atomic<storage*> storage_{nullptr};
+  atomic<storage*> storage_{nullptr};
   epoch::retired* outgrown_ = nullptr;
   std::size_t used_ = 0;  // keys in the table, erased ones too
   std::size_t live_ = 0;

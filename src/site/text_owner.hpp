@@ -1,16 +1,16 @@
 // Who writes text: control, or for a moment a hit that retreats.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 #include "arch/arch.hpp"
+#include "os/atomic.hpp"
 
 namespace libprobe::site {
 
 /// Odd while text is being written, and different after: whoever finds neither a site nor restored text in
 /// between looks again.
-extern constinit std::atomic<std::uint64_t> text_version;
+extern constinit atomic<std::uint64_t> text_version;
 
 /// The right to write text and to change what sites say of theirs, for as long as it lives.
 class text_owner {
