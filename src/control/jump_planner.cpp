@@ -268,17 +268,24 @@ void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
       taken != 0 ? "other probes are too near" : "the instruction's surroundings leave no room for a jump";
   if (count == 0) return;
   const auto usable = std::span{shapes}.first(count);
+  const auto try_all = [&](bool in_new_page, auto&& may_be) {
+    return std::any_of(usable.begin(), usable.end(), [&](const arch::jump_shape& shape) {
+      return may_be(shape) && try_shape(at, here, shape, of, breakpoints, in_new_page);
+    });
+  };
+  const auto any = [](const arch::jump_shape&) { return true; };
+  bool done = false;
+  if (traced) {
+    // First what displaces no instruction that a debugger may want to stop at.
+    const auto alone = [](const arch::jump_shape& shape) { return shape.members == 1; };
+    breakpoints.needed = true;
+    done = try_all(false, alone) || try_all(true, alone) || try_all(false, any) || try_all(true, any);
+    breakpoints.needed = false;
+  }
   // First whatever needs no further page: shapes differ more in memory than in speed.
-  for (const bool needed : {true, false}) {
-    breakpoints.needed = needed && traced;
-    for (const bool in_new_page : {false, true}) {
-      for (const auto& shape : usable) {
-        if (!try_shape(at, here, shape, of, breakpoints, in_new_page)) continue;
-        at.why_trap = nullptr;
-        return;
-      }
-    }
-    if (!traced) break;
+  if (done || try_all(false, any) || try_all(true, any)) {
+    at.why_trap = nullptr;
+    return;
   }
   at.why_trap = "no memory where a jump could lead";
 }

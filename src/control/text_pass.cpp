@@ -8,6 +8,7 @@
 #include "os/barrier.hpp"
 #include "os/text.hpp"
 #include "os/tracer.hpp"
+#include "site/past_breakpoints.hpp"
 
 namespace libprobe::control {
 
@@ -89,6 +90,9 @@ struct step {
 };
 
 void announce(const step& s, window_observer& observer) noexcept {
+  if (s.expected.bytes[0] == arch::breakpoint[0] && s.wanted.bytes[0] != arch::breakpoint[0] &&
+      os::is_traced())
+    site::past.add(s.at->address);
   if (is_wide(s.to) && (!is_wide(s.from) || is_replaced(*s.at))) observer.window_closes(*s.at);
 }
 void conclude(const step& s, window_observer& observer) noexcept {

@@ -4,6 +4,7 @@
 #include "hit/landing.hpp"
 #include "hit/run.hpp"
 #include "hit/shown.hpp"
+#include "site/past_breakpoints.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
@@ -164,7 +165,10 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
       hit::untell(context, *info);
       return 0;
     }
-    regs.set_ip(address);  // it was ours until just now: the instruction itself stands there again
+    // It was ours until just now: the instruction itself stands there again. A debugger may have gone back
+    // to it already.
+    const bool is_there = !site::past.has(address) && site::past.has(regs.ip());
+    if (!is_there) regs.set_ip(address);
   }
   hit::untell(context, *info);
   hit::store(regs, context);

@@ -1,6 +1,7 @@
 // The data that hit and control share. Part of the hit path.
 #include "site/site.hpp"
 
+#include "site/past_breakpoints.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::site {
@@ -13,5 +14,6 @@ constinit followed_call calls[arch::return_slot_count]{};
 constinit atomic<std::uint64_t> text_version{0};
 __thread thread_state self __attribute__((tls_model("initial-exec")));
 constinit std::uintptr_t errno_offset = 0;
+constinit past_breakpoints past;
 
 }  // namespace libprobe::site
