@@ -1,6 +1,8 @@
 // Registrations, hits, removals, forks and threads all the time, for a debugger to look at: functions of
 // several shapes are called by threads while probes at them come and go. Every result must be right, and each
-// call that was certainly probed must be counted. usage: churn SECONDS|stdin
+// call that was certainly probed must be counted. usage: churn SECONDS, or churn stdin: until its input ends;
+// a line makes it rest, with its threads running, until a debugger sets `resting` to 0.
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,7 +27,7 @@ ENTRY(longer, "movabs $0x1234567812345678, %rax");
 ENTRY(moves, "mov %rdi, %rax\nmov %rax, %rdx\nmov %rdx, %rdi");
 extern "C" {
 long framed(long), pushes(long), tests(long), longer(long), moves(long);
-volatile long rounds_done = 0;  // for the debugger
+volatile long rounds_done = 0, resting = 0;  // for the debugger, which may set the second
 }
 
 namespace {
@@ -87,7 +89,7 @@ bool round_of_probes() {
   return libprobe::list_probes().empty();
 }
 
-bool fork_round() {
+[[gnu::noinline]] bool fork_round() {
   const pid_t child = fork();
   if (child == 0) {
     stop = true;
@@ -106,13 +108,17 @@ bool run(double seconds, bool until_input_ends) {
   std::thread input;
   if (until_input_ends) {
     input = std::thread{[&ended] {
-      while (std::getchar() != EOF) {
-      }
+      while (std::getchar() != EOF) resting = 1;
       ended = true;
+      resting = 0;
     }};
   }
   for (long round = 0; good && (until_input_ends ? !ended : std::chrono::steady_clock::now() < end);
        ++round) {
+    if (resting != 0) {
+      std::puts("resting");
+      while (resting != 0) std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    }
     good = round_of_probes();
     if (round % 16 == 5) good = good && fork_round();
     if (round % 8 == 3) std::thread{[] { call_all(5); }}.join();
@@ -127,6 +133,8 @@ bool run(double seconds, bool until_input_ends) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
+  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
   const std::string_view how = argc == 2 ? argv[1] : "1";
   const bool good = run(std::atof(argv[argc - 1]), how == "stdin") && wrong == 0 && rounds_done > 2;
   std::printf("%ld rounds, %ld calls, %ld hits, %ld wrong: %s\n", rounds_done, calls.load(), hits_seen.load(),
