@@ -28,6 +28,7 @@ site::step replacement_before(site::attachment& a, site::hit& hit) {
   a.hits.add(1);
   hit.replacement = &a;
   const auto count = a.begun.own_place();  // inside the section that keeps `a`
+  site::self.chosen_at = hit.regs.sp();
   libprobe_choose(reinterpret_cast<void**>(&site::self.chosen), &a, count.shared ? 1 : 0, count.word);
   return site::step::go_on;
 }

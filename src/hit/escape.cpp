@@ -57,7 +57,11 @@ void leave_for(std::uintptr_t from, std::uintptr_t to) noexcept {
     epoch::leave_all();
     forget_left_behind();
   }
-  if (site::self.replacement != nullptr) end_runs({from, to});
+  if (site::self.replacement == nullptr && site::self.chosen == nullptr) return;
+  const passed jump{from, to};
+  // Between the hit, whose section is over, and its run.
+  if (site::self.chosen != nullptr && jump.over(site::self.chosen_at)) end_chosen(*site::self.chosen);
+  end_runs(jump);
 }
 
 }  // namespace libprobe::hit

@@ -50,6 +50,7 @@ struct thread_state {
   retprobe_instance* taken;      // belongs to no call yet
   retprobe_instance* returning;  // still to be given back
   attachment* chosen;            // to replace the function; counted as running, but not begun
+  std::uintptr_t chosen_at;      // the program's stack pointer at that hit
 
   int fault_signal;  // of the last failed guarded load
   siginfo_t fault_info;
