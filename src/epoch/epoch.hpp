@@ -58,7 +58,7 @@ struct token {
 ///
 /// A hit tells how far down the program's stack was used before it (its stack pointer), and so finds whether
 /// the thread has left sections behind, by siglongjmp out of a handler for one. 0: not asked.
-inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
+[[gnu::always_inline]] inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
   reader* record = detail::self;
   if (record == nullptr) [[unlikely]]
     record = detail::claim();
@@ -99,7 +99,7 @@ inline void enter(token& mine, std::uintptr_t used_to = 0) noexcept {
 }
 
 /// Closes it, in reverse order of opening. Signal-safe.
-inline void leave(const token& mine) noexcept {
+[[gnu::always_inline]] inline void leave(const token& mine) noexcept {
   if (mine.record == nullptr) [[unlikely]] {
     detail::unrecorded[mine.outer].fetch_sub(1, std::memory_order_release);  // pairs with drained()
     --detail::unrecorded_here[mine.outer];

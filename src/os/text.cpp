@@ -10,6 +10,7 @@
 #include "os/maps.hpp"
 #include "os/raw.hpp"
 #include "os/signals.hpp"
+#include "os/tracer.hpp"
 
 namespace libprobe::os {
 
@@ -175,7 +176,8 @@ bool load(const process_memory& memory, std::span<const edit> edits, image& to) 
 }
 
 /// No thread ever runs a part of an edit: one byte is written as it is, and where more change the pages are
-/// exchanged. Only the edits' own bytes are written: a debugger may put breakpoints beside them meanwhile.
+/// exchanged, if there are other threads: tracers that look for a page's file find it in its maps else. Only
+/// the edits' own bytes are written: a debugger may put breakpoints beside them meanwhile.
 void exchange_run(const process_memory& memory, std::span<edit> edits) noexcept {
   const auto begin = edits.front().address & ~(page_size - 1);
   const auto end = (edits.back().address + edits.back().size + page_size - 1) & ~(page_size - 1);
@@ -205,10 +207,13 @@ void exchange_run(const process_memory& memory, std::span<edit> edits) noexcept 
   const auto written = [](bool done) { return done ? edit::outcome::written : edit::outcome::refused; };
   const bool may = refuse == nullptr || !refuse(begin);
   // What the program may write to it may write to just now.
-  const bool whole = may && !single && !is_writable(begin) && !is_writable(end - 1) && copy.exchange();
+  const bool alone = may && !single && is_only_thread();
+  const bool whole =
+      may && !single && !alone && !is_writable(begin) && !is_writable(end - 1) && copy.exchange();
   for (auto& one : edits) {
     if (one.done != edit::outcome::pending) continue;
-    one.done = written(whole || (may && one.size == 1 && memory.write_pages(one.address, {one.wanted, 1})));
+    const bool at_once = alone || (may && one.size == 1);
+    one.done = written(whole || (at_once && memory.write_pages(one.address, {one.wanted, one.size})));
   }
 }
 

@@ -18,6 +18,14 @@ bool look() noexcept {
   return at != std::string_view::npos && at + key.size() < lines.size() && lines[at + key.size()] != '0';
 }
 
+bool look_for_others() noexcept {
+  const raw::file status{"/proc/self/status", O_RDONLY};
+  char text[4096];
+  const long size = status ? status.read(text, sizeof text) : 0;
+  return std::string_view{text, size > 0 ? static_cast<std::size_t>(size) : 0}.find("\nThreads:\t1\n") ==
+         std::string_view::npos;
+}
+
 constinit std::atomic<std::uint64_t> looked_at{0};
 constinit std::atomic<bool> found{false};
 
@@ -33,5 +41,7 @@ bool is_traced() noexcept {
   }
   return found.load(std::memory_order_relaxed);
 }
+
+bool is_only_thread() noexcept { return !look_for_others(); }
 
 }  // namespace libprobe::os

@@ -7,4 +7,7 @@ namespace libprobe::os {
 /// millisecond ago counts as true, as the answer costs more than a write of text. Signal-safe.
 bool is_traced() noexcept;
 
+/// The process has no other thread, as far as /proc tells. Signal-safe.
+bool is_only_thread() noexcept;
+
 }  // namespace libprobe::os
