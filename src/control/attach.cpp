@@ -13,6 +13,7 @@
 #include "epoch/epoch.hpp"
 #include "os/masks.hpp"
 #include "os/signals.hpp"
+#include "os/tracer.hpp"
 #include "site/thread.hpp"
 #include "symbols/symbols.hpp"
 
@@ -232,13 +233,26 @@ const char* refusal(errc why) noexcept {
                                     : "the kernel refuses to write the program's text";
 }
 
+/// Of sites in order of address.
+const site::site* fresh_at(std::span<const std::unique_ptr<site::site>> sites,
+                           std::uintptr_t address) noexcept {
+  const auto found = std::lower_bound(sites.begin(), sites.end(), address,
+                                      [](const auto& s, std::uintptr_t a) { return s->address < a; });
+  return found != sites.end() && (*found)->address == address ? found->get() : nullptr;
+}
+
 }  // namespace
 
 /// Jumps whose bytes others need become breakpoints first.
 errc registry::make_way(placement& placed, std::string& detail) {
   std::vector<site::site*> armed;
+  // Under a debugger not one that is planned anew: it is exchanged for the new jump.
+  const auto is_exchanged = [&placed](const site::site* at) {
+    return at->now == site::text::jump && os::is_traced() && fresh_at(placed.fresh, at->address) != nullptr &&
+           fresh_at(placed.fresh, at->address)->jump != nullptr;
+  };
   std::copy_if(placed.yielding.begin(), placed.yielding.end(), std::back_inserter(armed),
-               [](const site::site* at) { return at->now > site::text::breakpoint; });
+               [&](const site::site* at) { return at->now > site::text::breakpoint && !is_exchanged(at); });
   const auto why = write(armed, site::text::breakpoint);
   if (why != errc::ok) {
     detail = refusal(why);
@@ -276,6 +290,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
       made->first.store(old->first.load(std::memory_order_relaxed), std::memory_order_relaxed);
       made->last = old->last;
       made->now = old->now.load();
+      if (made->now == site::text::jump) made->jump->replace(*old->jump);
       if (made->through == nullptr)
         made->through = old->through;  // who is on the way through it finds the new one
       std::erase(yielding_, old);
@@ -403,9 +418,8 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
 errc registry::all_are_jumps(std::span<const request> requests, const placement& placed,
                              std::string& detail) const {
   const auto is_jump = [&placed](std::uintptr_t address) {
-    const auto made = std::find_if(placed.fresh.begin(), placed.fresh.end(),
-                                   [address](const auto& s) { return s->address == address; });
-    const site::site* const at = made != placed.fresh.end() ? made->get() : site::sites.find(address);
+    const site::site* const made = fresh_at(placed.fresh, address);
+    const site::site* const at = made != nullptr ? made : site::sites.find(address);
     return at->jump != nullptr && !at->yields && !at->retreated;
   };
   const auto trap = std::find_if_not(requests.begin(), requests.end(),

@@ -20,6 +20,8 @@ std::vector<std::uint64_t*>& free_columns() {
 }
 
 void give_column(std::uint64_t* column) {
+  // fork() was called by a signal handler that interrupted one of these: in the child the column is nobody's.
+  if (registry::instance().stores().is_mine()) return;
   const std::lock_guard guard{registry::instance().stores()};
   free_columns().push_back(column);  // has the room: it was there before
 }
@@ -87,6 +89,7 @@ void close(site::ledger& mine) noexcept {
 
 void give_ledger(site::ledger* mine) noexcept {
   take_back(*mine);
+  if (registry::instance().stores().is_mine()) return;  // as in give_column()
   const std::lock_guard guard{registry::instance().stores()};
   mine->next_free = std::exchange(free_ledgers, mine);
 }

@@ -30,9 +30,9 @@ void registry::after_fork_in_child() noexcept {
   os::settle();
   epoch::after_fork_in_child();
   site::action_change::after_fork_in_child();
+  stores_.after_fork_in_child(fork_.stores);  // what is forgotten is given back there
   forget_other_threads();
   if (fork_.text) site::text_owner::give();
-  stores_.after_fork_in_child(fork_.stores);
   lock_.after_fork_in_child(fork_.lock);
   lookups_.after_fork_in_child(fork_.lookups);
 }

@@ -40,6 +40,9 @@ text goal_of(const site::site& at, text wanted) noexcept {
 
 bool is_wide(text state) noexcept { return state >= text::staged; }
 
+/// An earlier jump stands there, which has to go in one step.
+bool is_replaced(const site::site& at) noexcept { return at.jump != nullptr && at.jump->replaced != 0; }
+
 struct image {
   std::array<std::uint8_t, arch::longest_window> bytes{};
 };
@@ -73,9 +76,10 @@ struct step {
       : at{&where},
         from{where.now},
         to{next_state(from, goal, how)},
-        expected{image_of(where, from)},
+        expected{is_replaced(where) ? image{where.jump->replaces} : image_of(where, from)},
         wanted{image_of(where, to)},
         size{is_wide(from) || is_wide(to) ? where.jump->shape.window : std::uint8_t{1}} {
+    if (is_replaced(where)) size = where.jump->replaced;
     // A debugger may have a breakpoint of its own at the next instruction, whose bytes stay as they are.
     while (how == manner::whole && size > 1 && expected.bytes[size - 1] == wanted.bytes[size - 1]) --size;
   }
@@ -85,13 +89,20 @@ struct step {
 };
 
 void announce(const step& s, window_observer& observer) noexcept {
-  if (is_wide(s.to) && !is_wide(s.from)) observer.window_closes(*s.at);
+  if (is_wide(s.to) && (!is_wide(s.from) || is_replaced(*s.at))) observer.window_closes(*s.at);
 }
 void conclude(const step& s, window_observer& observer) noexcept {
+  if (is_replaced(*s.at)) s.at->jump->replaced = 0;
   if (is_wide(s.from) && !is_wide(s.to)) observer.window_is_open(*s.at);
 }
 
-manner manner_of_now() noexcept { return os::is_traced() ? manner::whole : manner::phases; }
+bool may_be_phased(std::span<site::site* const> sites) noexcept {
+  return std::none_of(sites.begin(), sites.end(), [](const auto* at) { return is_replaced(*at); });
+}
+
+manner manner_for(std::span<site::site* const> sites) noexcept {
+  return os::is_traced() || !may_be_phased(sites) ? manner::whole : manner::phases;
+}
 
 bool write_edits(std::span<os::edit> edits, bool all_or_nothing, manner how) noexcept {
   return how == manner::whole ? os::exchange_text(edits, all_or_nothing)
@@ -107,7 +118,7 @@ struct pass {
     edits.clear();
     for (auto* at : sites) {
       const auto goal = goal_of(*at, wanted);
-      if (at->now != goal) steps.emplace_back(*at, goal, how);
+      if (at->now != goal || is_replaced(*at)) steps.emplace_back(*at, goal, how);
     }
     std::transform(steps.begin(), steps.end(), std::back_inserter(edits),
                    [](const step& s) { return s.edit(); });
@@ -131,7 +142,7 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
   now.steps.reserve(sites.size());
   now.edits.reserve(sites.size());
   const site::text_owner mine;
-  auto how = manner_of_now();
+  auto how = manner_for(sites);
   for (;;) {
     now.begin(sites, wanted, how);
     if (now.steps.empty()) return errc::ok;
@@ -153,7 +164,8 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
       return e.done == os::edit::outcome::differs || e.done == os::edit::outcome::gone;
     });
     for (std::size_t n = 0; n < sites.size(); ++n) restore(sites.subspan(n, 1), before[n], observer, how);
-    if (how == manner::whole && !differs) {  // refused: by phases then, which need less
+    if (how == manner::whole && !differs &&
+        may_be_phased(sites)) {  // refused: by phases then, which need less
       how = manner::phases;
       continue;
     }
@@ -164,9 +176,9 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
 errc restore_text(std::span<site::site* const> sites, text wanted, window_observer& observer) noexcept {
   if (sites.empty()) return errc::ok;
   const site::text_owner mine;
-  const auto how = manner_of_now();
+  const auto how = manner_for(sites);
   const auto answer = restore(sites, wanted, observer, how);
-  if (how == manner::phases || answer != errc::text_not_writable) return answer;
+  if (how == manner::phases || answer != errc::text_not_writable || !may_be_phased(sites)) return answer;
   return restore(sites, wanted, observer, manner::phases);
 }
 
@@ -195,7 +207,7 @@ errc restore(std::span<site::site* const> sites, text wanted, window_observer& o
       for (; first < sites.size() && count < at_once; ++first) {
         auto& at = *sites[first];
         const auto goal = goal_of(at, wanted);
-        if (at.now == goal) continue;
+        if (at.now == goal && !is_replaced(at)) continue;
         steps[count] = step{at, goal, how};
         announce(steps[count], observer);
         edits[count] = steps[count].edit();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 
@@ -21,7 +22,7 @@ void tell_of_breakpoints(std::size_t breakpoints, std::size_t all) noexcept {
       text.data(), text.size(),
       "libprobe: {} of {} probes registered here {} breakpoint{} (list_probes() tells why), and a debugger "
       "stops "
-      "at each hit. In gdb, once the program runs: handle SIGTRAP nostop noprint pass (docs/debugging.md)\n",
+      "at each hit. In gdb: start, handle SIGTRAP nostop noprint pass, signal 0 (docs/debugging.md)\n",
       breakpoints, all, breakpoints == 1 ? "is a" : "are", breakpoints == 1 ? "" : "s");
   constexpr int standard_error = 2;
   os::raw::call(__NR_write, standard_error, text.data(), std::min(end.size, text.size()));

@@ -30,6 +30,13 @@ struct handler_call {
   ucontext_t& context;
 };
 
+/// A handler begins, or one that was on its way when another one came, which may never come back: see
+/// escape.hpp.
+void come_from(ucontext_t& context) noexcept {
+  arch::finish_step(context);
+  os::note_signal_stack(context, arch::stack_pointer(context));
+}
+
 /// Runs it while other signals' frames, those that were on their way when `inner` came, show the program's
 /// state. `untold`: the first of them that is in libprobe_untold.
 void run_shown(const ucontext_t& inner, ucontext_t* untold, const handler_call& call) {
@@ -40,6 +47,7 @@ void run_shown(const ucontext_t& inner, ucontext_t* untold, const handler_call& 
     if (untold != nullptr) untold = untold->uc_link;
   }
   if (frame == nullptr) return call.action.handler(call.signo, call.info, &call.context);
+  come_from(*frame);
   shown how;
   const bool ours = show(*frame, how, true);
   run_shown(*frame, untold, call);
@@ -49,9 +57,7 @@ void run_shown(const ucontext_t& inner, ucontext_t* untold, const handler_call& 
 }  // namespace
 
 void call_handler(const os::signal_action& action, int signo, siginfo_t* info, ucontext_t& context) {
-  // It may never come back: see escape.hpp.
-  arch::finish_step(context);
-  os::note_signal_stack(context, arch::stack_pointer(context));
+  come_from(context);
   const bool blocked = site::self.trap_blocked;
   if (blocked) set_mask(context, mask_of(context) | trap);
   const bool defers = signo == SIGTRAP && (action.flags & SA_NODEFER) == 0;

@@ -1,6 +1,7 @@
 // Sites that are reached by a jump: what stands in the text, and what the jump's code refers to.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -38,6 +39,18 @@ struct jump_text {
   std::array<std::uint8_t, arch::longest_window> original{};
   std::array<std::uint8_t, arch::longest_window> jump{};
   std::array<std::uintptr_t, arch::longest_window> copies{};  // of the instruction at an inner boundary
+  // An earlier jump that still stands there, to be exchanged for this one: so many bytes of it.
+  std::array<std::uint8_t, arch::longest_window> replaces{};
+  std::uint8_t replaced = 0;
+
+  /// That is what stands there, as a jump.
+  void replace(const jump_text& earlier) noexcept {
+    const auto window = std::max(shape.window, earlier.shape.window);
+    for (std::size_t i = shape.window; i < window; ++i) jump[i] = original[i] = earlier.original[i];
+    for (std::size_t i = 0; i < window; ++i)
+      replaces[i] = i < earlier.shape.window ? earlier.jump[i] : original[i];
+    replaced = window;
+  }
 };
 
 /// What the code of a detour refers to: one for each address that ever had one. It lives as long as that

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 
 namespace interrupting {
 
@@ -20,7 +21,7 @@ class tracee {
     if (child_ != 0) return;
     ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
     raise(SIGSTOP);
-    alarm(120);
+    alarm(std::getenv("LIBPROBE_EVERY_INSTRUCTION") != nullptr ? 1200 : 120);
     _exit(body());
   }
   ~tracee() {

@@ -79,6 +79,8 @@ TEST(Churn, NothingIsLostAndNothingFreedEarly) {
          {"again", "commit", "call", "remove", "replace", "threads", "library", "leave", "overflow", "fork"})
       RecordProperty(part, std::to_string(all.done(part)));
   }
+  for (const auto& p : beside) EXPECT_EQ(nmissed(p), 0U) << "no thread that calls it is in a handler";
+  for (const auto& p : beside) std::printf("beside %lu %lu\n", hits(p), nmissed(p));
   EXPECT_EQ(broken, 0U) << "see what was said at the time";
 }
 

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "epoch/retirement.hpp"
 #include "support/probing.hpp"
 
 namespace libprobe::epoch {
@@ -75,6 +76,64 @@ TEST_F(Epoch, SectionsOpenedLaterDoNotHoldItUp) {
   writer.join();  // for ever, if the later section counted
   release = true;
   later.join();
+}
+
+TEST_F(Epoch, ATicketIsCompleteWhenTheSectionsBeforeItAreLeft) {
+  auto* early = new section;
+  const auto first = take_ticket();
+  EXPECT_FALSE(poll(first));
+  std::atomic<bool> opened{false}, release{false};
+  std::thread later{[&] {
+    const section section;
+    opened = true;
+    wait_for(release);
+  }};
+  wait_for(opened);
+  const auto second = take_ticket();
+  EXPECT_GT(second, first);
+  delete early;
+  EXPECT_FALSE(is_complete(first)) << "nobody has looked";
+  EXPECT_TRUE(poll(first));
+  EXPECT_TRUE(is_complete(first));
+  EXPECT_FALSE(poll(second)) << "the other section was open before it";
+  release = true;
+  later.join();
+  EXPECT_TRUE(poll(second));
+}
+
+struct object : retired {
+  bool freed = false;
+  object() {
+    free = [](retired& what) noexcept { static_cast<object&>(what).freed = true; };
+  }
+};
+
+TEST_F(Epoch, WhatIsRetiredGoesWithItsOwnTicketWhoeverWaited) {
+  retirement waiting;
+  object first, second, third;
+  waiting.add(first);
+  const auto covers_first = waiting.seal();
+  EXPECT_EQ(waiting.seal(), covers_first) << "nothing has come since";
+  auto* reader = new section;  // may hold what is retired from now on, and not the first
+  waiting.add(second);
+  wait(covers_first);
+  waiting.free_complete();
+  EXPECT_TRUE(first.freed);
+  EXPECT_FALSE(second.freed) << "of no ticket yet";
+  const auto covers_second = waiting.seal();
+  EXPECT_FALSE(poll(covers_second));
+  waiting.free_complete();
+  EXPECT_FALSE(second.freed) << "a section that is older than its ticket is open";
+  waiting.add(third);
+  delete reader;
+  wait(covers_second);
+  waiting.free_complete();
+  EXPECT_TRUE(second.freed);
+  EXPECT_FALSE(third.freed);
+  wait(waiting.seal());
+  waiting.free_complete();
+  EXPECT_TRUE(third.freed);
+  EXPECT_TRUE(waiting.empty());
 }
 
 TEST_F(Epoch, GracePeriodsAreCounted) {

@@ -3,11 +3,13 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <ucontext.h>
 
 #include <array>
 #include <atomic>
 #include <csetjmp>
 #include <thread>
+#include <vector>
 
 #include "support/probing.hpp"
 #include "torture/churn/watch.hpp"
@@ -22,11 +24,13 @@ inline long left_in_its_place(long x) { return test::opaque(x) + 130; }
 /// Where a thread goes on when it is interrupted; null: it is not to be interrupted.
 inline thread_local sigjmp_buf* volatile way_out = nullptr;
 
-inline void leave_by_signal(int signo) {
+inline void leave_by_signal(int signo, siginfo_t* info, void* frame) {
   sigjmp_buf* const there = way_out;
   if (there == nullptr && signo == SIGSEGV) {
-    tell("a fault: what was reached there had been freed", 0, 0);
-    _exit(4);
+    const auto& regs = static_cast<const ucontext_t*>(frame)->uc_mcontext.gregs;
+    tell("a fault, most likely in what was freed (the instruction, the address)",
+         static_cast<std::uint64_t>(regs[REG_RIP]), reinterpret_cast<std::uintptr_t>(info->si_addr));
+    give_up(4);
   }
   if (there == nullptr) return;
   way_out = nullptr;
@@ -35,8 +39,8 @@ inline void leave_by_signal(int signo) {
 
 inline void on_signal(int signo, int flags) {
   struct sigaction action {};
-  action.sa_handler = leave_by_signal;
-  action.sa_flags = flags;
+  action.sa_sigaction = leave_by_signal;
+  action.sa_flags = SA_SIGINFO | flags;
   sigaction(signo, &action, nullptr);
 }
 
@@ -55,7 +59,7 @@ class alternate_stack {
   alternate_stack& operator=(const alternate_stack&) = delete;
 
  private:
-  std::array<char, 64UL * 1024> room_;
+  std::vector<char> room_ = std::vector<char>(64UL * 1024);  // elsewhere than the thread's own
 };
 
 /// A thread that calls what is probed, counted and replaced, and one that interrupts it wherever it is: on

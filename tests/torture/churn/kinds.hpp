@@ -115,7 +115,7 @@ inline void fork_a_child(std::uint64_t) {
   static probe p{.at = child_called, .pre_handler = test::just_count};
   must(!register_probe(p), "a probe is refused");
   unregister_probe_fast(p);
-  const pid_t child = fork();
+  child = fork();
   if (child == 0) {
     alarm(static_cast<unsigned>(patience()));
     bool good = !register_probe(p);
@@ -128,6 +128,7 @@ inline void fork_a_child(std::uint64_t) {
   }
   int status = -1;
   must(child > 0 && waitpid(child, &status, 0) == child, "a child cannot be made");
+  child = 0;
   must(status == 0, "a child ends well (its status)", static_cast<std::uint64_t>(status));
   must(!commit_probes(), "a commit");
 }

@@ -1,6 +1,7 @@
 // What the churn holds true, and who watches that everybody gets on.
 #pragma once
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -65,6 +66,15 @@ class dice {
 inline void spin_for(std::chrono::microseconds time) {
   const auto end = std::chrono::steady_clock::now() + time;
   while (std::chrono::steady_clock::now() < end) continue;
+}
+
+/// A child that is waited for, and ends with us.
+inline std::atomic<pid_t> child{0};
+
+/// All is lost.
+[[noreturn]] inline void give_up(int code) {
+  if (const pid_t mine = child; mine != 0) kill(mine, SIGKILL);
+  _exit(code);
 }
 
 /// LIBPROBE_CHURN_PATIENCE: the seconds after which what should end counts as hanging.
@@ -144,7 +154,7 @@ class crowd {
         tell("this does not end (its rounds, the seconds)", one.last,
              static_cast<std::uint64_t>(waited.count()));
         tell(one.name, 0, 0);
-        _exit(3);
+        give_up(3);
       }
       if (all_ended) return;
       std::this_thread::sleep_for(std::chrono::milliseconds{10});
