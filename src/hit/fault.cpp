@@ -112,9 +112,9 @@ bool slot_fault(int signo, siginfo_t& info, ucontext_t& context, registers& regs
   return true;
 }
 
-bool land_here(std::uint64_t version, registers& regs) noexcept {
+bool land_here(const site::text_watch& text, registers& regs) noexcept {
   const epoch::section section;
-  return land_from_fault(version, regs);
+  return land_from_fault(text, regs);
 }
 
 }  // namespace
@@ -124,7 +124,7 @@ bool land_here(std::uint64_t version, registers& regs) noexcept {
 void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
   using namespace libprobe;
   // Before the table is looked at. Pairs with the writer's increments around each change of text.
-  const auto version = site::text_version.load(std::memory_order_acquire);
+  const site::text_watch text;
   auto& context = *static_cast<ucontext_t*>(frame);
   if (info->si_code > 0) {  // raised by the CPU, not sent by somebody
     if (arch::fix_guarded_load(context)) {
@@ -135,7 +135,7 @@ void libprobe_on_fault(int signo, siginfo_t* info, void* frame) {
     }
     registers regs;
     arch::load(regs, context);
-    if (signo == SIGILL && hit::land_here(version, regs)) {
+    if (signo == SIGILL && hit::land_here(text, regs)) {
       arch::store(regs, context);
       return hit::told(context);
     }

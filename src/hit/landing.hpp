@@ -34,12 +34,12 @@ inline bool land(std::uintptr_t address, registers& regs) noexcept {
 }
 
 /// The same for one that came there by a fault: where jumps are written under a debugger an opcode that does
-/// not exist stands at inner boundaries. `version` is that of the text when the fault came in.
-inline bool land_from_fault(std::uint64_t version, registers& regs) noexcept {
+/// not exist stands at inner boundaries. `text` was watched since the fault came in.
+inline bool land_from_fault(const site::text_watch& text, registers& regs) noexcept {
   if (site::landings.find(regs.ip()) == nullptr) return false;
   if (land(regs.ip(), regs)) return true;
   // Restored meanwhile: the instruction itself stands there again.
-  return (version & 1) != 0 || site::text_version.load(std::memory_order_acquire) != version;
+  return text.changed();
 }
 
 }  // namespace libprobe::hit

@@ -141,7 +141,7 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
   using namespace libprobe;
   auto& context = *static_cast<ucontext_t*>(frame);
   // Before the table is looked at. Pairs with the writer's increments around each change of text.
-  const auto version = site::text_version.load(std::memory_order_acquire);
+  const site::text_watch text;
   registers regs;
   arch::load(regs, context);
   const auto address = arch::breakpoint_address(*info, context);
@@ -157,8 +157,7 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
   if (outcome == hit::outcome::not_ours) {
     // In this order: what stands there may have come after the tables were looked at.
     const bool stands = address == 0 || hit::breakpoint_stands(address);
-    const bool moved = (version & 1) != 0 || site::text_version.load(std::memory_order_acquire) != version;
-    if (address == 0 || (stands && !moved)) {
+    if (address == 0 || (stands && !text.changed())) {
       arch::store(regs, context);  // as it came
       if (address != 0) info->si_addr = nullptr;
       hit::pass_on(signo, *info, context, address);

@@ -43,4 +43,21 @@ class text_owner {
   bool mine_ = true;
 };
 
+/// What a trap that no table knows asks: was it ours until just now?
+class text_watch {
+ public:
+  /// Before the tables are looked at.
+  text_watch() noexcept : version_{text_version.load(std::memory_order_acquire)} {}
+
+  /// Text was being written then, or has been since. After the tables, and the text itself, were looked at.
+  [[nodiscard]] bool changed() const noexcept {
+    // Pairs with take(): whoever has seen the text of a later change sees its number, too.
+    thread_fence(std::memory_order_acquire);
+    return (version_ & 1) != 0 || text_version.load(std::memory_order_relaxed) != version_;
+  }
+
+ private:
+  std::uint64_t version_;
+};
+
 }  // namespace libprobe::site

@@ -69,14 +69,17 @@ struct operation {
   bool in_order = false;  // takes part in the order of sequentially consistent operations
   int behalf = -1;        // whose view it changes, besides the thread's own
   const char* note = "";
+  bool sees_all = false;  // depends on every store
 };
 
 struct thread {
   operation next;
   bool ended = false;
   int waits = 0;
+  int synchronized = 0;
   view now;       // what it sees
   view to_come;   // what an acquire fence would let it see
+  view fetched;   // what its core fetches at least
   view released;  // what its relaxed stores pass on since the last release fence
   struct seen {
     int location;
@@ -123,6 +126,10 @@ class explorer {
   void fence(order o);
   void barrier_everywhere();
   void spin();
+  word fetch(const void* at, word initial);
+  void serialize();
+  void synchronize_cores();
+  int times_synchronized() { return me().synchronized; }
   void note(const char* what);
   void born(const void* at, word initial);
   void dies(const void* at);
@@ -227,10 +234,7 @@ void explorer::alive(const location& where) {
 void explorer::saw(int where, std::int16_t at) {
   if (current == setting_up) return;
   for (auto& one : me().looked_at) {
-    if (one.location == where) {
-      one.at = at;
-      return;
-    }
+    if (one.location == where) return;  // what it saw first
   }
   me().looked_at.push_back({where, at});
 }
@@ -263,7 +267,7 @@ void explorer::append(int where, word value, order o, const message* continued) 
   if (o == order::seq_cst) in_order_.at[where] = at;
   if (current != setting_up) {
     for (auto& one : t.looked_at) {
-      if (one.location == where) one.at = at;  // its own stores do not wake it
+      if (one.location == where && one.at + 1 == at) one.at = at;  // its own stores do not wake it
     }
   }
   tick(current);
@@ -377,6 +381,45 @@ void explorer::barrier_everywhere() {
   fence(order::seq_cst);
 }
 
+word explorer::fetch(const void* at, word initial) {
+  const int where = find(at, initial);
+  take({kind::load, where, false, false, -1, ""});
+  const auto& l = locations_[where];
+  const auto newest = static_cast<int>(l.messages.size()) - 1;
+  const int back = choose_old(newest - me().fetched.at[where] + 1);
+  me().to_come.join(l.messages[static_cast<std::size_t>(newest - back)].released);
+  auto& s = latest();
+  s.value = l.messages[static_cast<std::size_t>(newest - back)].value;
+  s.stale = back != 0;
+  return s.value;
+}
+
+void explorer::serialize() {
+  take({kind::fence, -1, false, false, -1, "", true});
+  auto& t = me();
+  t.now.join(t.to_come);
+  for (int i = 0; i < used_; ++i) {
+    const auto& l = locations_[i];
+    if (l.messages.empty()) continue;
+    t.fetched.at[i] = static_cast<std::int16_t>(l.messages.size() - 1);
+  }
+}
+
+void explorer::synchronize_cores() {
+  if (current == setting_up) return;
+  const int caller = current;
+  fence(order::seq_cst);
+  for (int t = 0; t < count_; ++t) {
+    if (t != caller) {
+      take({kind::barrier, -1, false, true, t, ""});
+      full_fence(t);
+    }
+    threads_[t].fetched.join_locations(me().now);
+    ++threads_[t].synchronized;
+  }
+  fence(order::seq_cst);
+}
+
 void explorer::born(const void* at, word initial) {
   const int slot = find_slot(at);
   auto& l = grow(at);  // if there was another thing at that place: it is forgotten
@@ -429,6 +472,7 @@ void explorer::data(const void* at, bool writes, bool frees) {
 bool explorer::independent(int a, const operation& first, int b, const operation& second) const {
   if (a == b || first.behalf == b || second.behalf == a) return false;
   if (first.behalf >= 0 && first.behalf == second.behalf) return false;
+  if ((first.sees_all && second.writes) || (second.sees_all && first.writes)) return false;
   if (first.location >= 0 && first.location == second.location &&
       (first.writes || second.writes || (first.in_order && second.in_order)))
     return false;
@@ -653,8 +697,8 @@ void explorer::run_once(const std::function<void(program&)>& setup) {
   for (auto& t : threads_) {
     t.next = {};
     t.ended = false;
-    t.waits = 0;
-    t.now = t.to_come = t.released = {};
+    t.waits = t.synchronized = 0;
+    t.now = t.to_come = t.released = t.fetched = {};
     t.looked_at.clear();
     t.before = {};
   }
@@ -674,10 +718,11 @@ void explorer::run_once(const std::function<void(program&)>& setup) {
   count_ = static_cast<int>(made.threads.size());
   tick(setting_up);
   for (int t = 0; t < count_; ++t) {
-    threads_[t].now = me().now;
+    threads_[t].now = threads_[t].fetched = me().now;
     threads_[t].now.clock[t] = 1;
     fiber_make(t, [this, t, &made] {
       made.threads[t]();
+      fiber_own_memory(false);
       threads_[t].ended = true;
       if (std::all_of(threads_.begin(), threads_.begin() + count_,
                       [](const thread& one) { return one.ended; })) {
@@ -818,6 +863,19 @@ void spin() {
 void barrier_everywhere() {
   const inside model;
   self_.barrier_everywhere();
+}
+std::uint64_t fetch(const volatile void* at, std::uint64_t initial) {
+  const inside model;
+  return self_.fetch(const_cast<const void*>(at), initial);
+}
+void serialize() {
+  const inside model;
+  self_.serialize();
+}
+int times_synchronized() { return self_.times_synchronized(); }
+void synchronize_cores() {
+  const inside model;
+  self_.synchronize_cores();
 }
 void step(const char* what) {
   const inside model;

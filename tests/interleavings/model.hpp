@@ -74,6 +74,17 @@ int choose(int options);
 void spin();
 /// A barrier on behalf of all threads, each at its own moment between call and return: membarrier(2).
 void barrier_everywhere();
+/// Instructions are fetched without order, even from one place: each fetch may bring what stood there at any
+/// time since the thread's core was synchronised last.
+std::uint64_t fetch(const volatile void* at, std::uint64_t initial);
+/// The calling thread's core goes on with what stands there now, and the thread sees what had been stored
+/// before what it has fetched: a trap does both.
+void serialize();
+/// How often the calling thread's core has been synchronised. It is so between two instructions: one that had
+/// been fetched in part is fetched again.
+int times_synchronized();
+/// All cores go on with what the caller sees, each at its own moment between call and return.
+void synchronize_cores();
 /// A point where other threads may go on.
 void step(const char* what);
 

@@ -29,6 +29,9 @@ READER = "epoch/reader.cpp"
 RECORDS = "epoch/records.hpp"
 RETIREMENT = "epoch/retirement.hpp"
 TABLE = "site/table.hpp"
+PASS = "control/text_pass.cpp"
+RETREAT = "hit/retreat.cpp"
+OWNER = "site/text_owner.hpp"
 
 MUTANTS = [
     # Barriers left out.
@@ -128,7 +131,63 @@ MUTANTS = [
            "      e.value.store(nullptr, std::memory_order_release);",
            "      e.value.store(nullptr, std::memory_order_release);\n"
            "      const_cast<entry&>(e).key.store(0, std::memory_order_release);"),
+    # Text.
+    Mutant("tails and first byte are written at once", "text", "a jump is written", PASS,
+           "std::max(text::staged, static_cast<text>(static_cast<unsigned>(now) + 1));",
+           "now < text::staged ? text::staged : text::jump;"),
+    Mutant("the window is not staged", "text", "a jump is written over a thread inside", PASS,
+           "  if (state == text::staged) {", "  if (state == text::jump) {"),
+    Mutant("all is taken back at once", "text", "a jump is taken back", PASS,
+           "return now > text::staged ? static_cast<text>(static_cast<unsigned>(now) - 1) : wanted;", "return wanted;"),
+    Mutant("cores are not synchronised between phases", "text", "a jump is written", PASS,
+           "    os::synchronize_cores();\n    // Also", "    // Also"),
+    Mutant("nor on the way back", "text", "a jump is taken back", PASS,
+           "    if (!any) break;\n    os::synchronize_cores();\n", "    if (!any) break;\n"),
+    Mutant("a window closes before it has landings", "text", "a jump is written over a thread inside", PASS,
+           "    for (const auto& s : now.steps) announce(s, observer);\n", ""),
+    Mutant("a jump's first byte goes last", "text", "a jump is taken back", PASS,
+           "if (state != text::original && state != text::jump) made", "if (state == text::breakpoint) made"),
+    Mutant("text has two owners", "text", "retreat beside control and a thread", OWNER,
+           "    return (version & 1) == 0 &&\n           text_version.compare_exchange_strong(version, version + 1, "
+           "std::memory_order_acq_rel);",
+           "    text_version.store(version + 1, std::memory_order_release);\n    return true;"),
+    Mutant("text is as new after a change", "text", "a trap that is looked into late", OWNER,
+           "text_version.fetch_add(1, std::memory_order_acq_rel); }", "text_version.fetch_sub(1, std::memory_order_acq_rel); }"),
+    Mutant("text is seen before its number", "text", "a jump is taken back and written", OWNER,
+           "    thread_fence(std::memory_order_acquire);\n", ""),
+    Mutant("a retreat writes all at once", "text", "retreat", RETREAT,
+           "  if (!text.write_at(address, {bytes, sizeof arch::breakpoint})) return;\n", ""),
+    Mutant("a retreat does not synchronise", "text", "retreat", RETREAT,
+           "  at->retreated = true;  // control finishes what is left, and leaves it a breakpoint\n"
+           "  if (!os::raw::synchronize_cores()) return;\n", "  at->retreated = true;\n"),
 ]
+
+
+PRECOMPILED = """#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+#include <ucontext.h>
+#include <libprobe/registers.hpp>
+#include <libprobe/replacement.hpp>
+"""
+
+
+def precompile():
+    """Half of what compiling a mutant takes is the same for all."""
+    header = ARGUMENTS.work / "standard.hpp"
+    header.parent.mkdir(parents=True, exist_ok=True)
+    header.write_text(PRECOMPILED)
+    subprocess.run([ARGUMENTS.compiler, *ARGUMENTS.flags, "-x", "c++-header", header, "-o", f"{header}.gch"], check=True)
+    return header
 
 
 def complaint(mutant):
@@ -144,11 +203,11 @@ def complaint(mutant):
     changed.write_text(text.replace(mutant.old, mutant.new))
     program = folder / "program"
     built = subprocess.run(
-        [ARGUMENTS.compiler, f"-I{folder}", *ARGUMENTS.flags, ARGUMENTS.project / "tests/interleavings" / f"{mutant.program}.cpp",
+        [ARGUMENTS.compiler, f"-I{folder}", "-include", ARGUMENTS.precompiled, *ARGUMENTS.flags, ARGUMENTS.project / "tests/interleavings" / f"{mutant.program}.cpp",
          *ARGUMENTS.objects.split(","), "-o", program], capture_output=True, text=True)
     if built.returncode != 0:
         return f"does not compile:\n{built.stderr}"
-    ran = subprocess.run([program, mutant.scenario], capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([program, mutant.scenario], capture_output=True, text=True, timeout=300)
     (folder / "output").write_text(ran.stdout)
     if ran.returncode != 1 or "VIOLATION" not in ran.stdout:
         return f"not found: status {ran.returncode}\n{ran.stdout}{ran.stderr}"
@@ -162,6 +221,7 @@ def complaint(mutant):
 
 def main():
     wanted = [m for m in MUTANTS if ARGUMENTS.only is None or ARGUMENTS.only in m.name]
+    ARGUMENTS.precompiled = precompile()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         complaints = [(m, c) for m, c in zip(wanted, pool.map(complaint, wanted)) if c is not None]
     for mutant, what in complaints:
