@@ -6,6 +6,8 @@
 
 #define FRAME 256               /* from the frame to the program's stack pointer: registers, red zone, key */
 #define KEY 16                  /* where, below the program's stack pointer, the hit path left a word for us */
+#define RESULT_COMPONENTS 0x47  /* x87, SSE, AVX, upper halves of zmm0-15: where results may lie */
+
         .text
 
 // Reached, instead of a function's first instruction, by a jump with the function's own state; the word at KEY below the
@@ -113,6 +115,7 @@ libprobe_call:
         xorl    %edx, %edx
         testl   %eax, %eax
         jz      2f
+        andl    $RESULT_COMPONENTS, %eax
         xsave64 (%rcx)
         jmp     1f
 2:      fxsave64 (%rcx)

@@ -37,6 +37,9 @@ namespace {
 constexpr std::size_t chunk_bytes = 4096;
 constexpr std::size_t key_offset = 16;
 constexpr std::size_t most_vector_bytes = 4096;
+// Up to the upper halves of zmm0-15, which come before all that no result lies in: RESULT_COMPONENTS in
+// ordinary.S. In the layouts of Intel's processors; AMD's have no gap there.
+constexpr std::uint32_t zmm_upper_size = 512, most_result_bytes = 1152 + zmm_upper_size;
 
 // State components, Intel SDM vol. 1, 13.1.
 constexpr std::uint32_t x87 = 1, sse = 2, avx = 4, opmask = 0x20, zmm_upper = 0x40, zmm_high = 0x80;
@@ -111,7 +114,7 @@ void return_early(outcall& call) noexcept { libprobe_return_early(call.frame); }
 
 void call_in_place(const void* entry, registers& regs, void* vectors, std::size_t stack_bytes,
                    result_registers result) {
-  alignas(64) std::byte after[most_vector_bytes];
+  alignas(64) std::byte after[most_result_bytes];
   auto* header = reinterpret_cast<std::uint64_t*>(after + 512);
   for (int i = 0; i < 8; ++i) header[i] = 0;
   outcall call;
@@ -180,7 +183,7 @@ void prepare_ordinary(std::uint64_t components) noexcept {
     size = std::max<std::uint64_t>(size, std::uint64_t{a} + b);
     if (1U << component == zmm_upper) zmm_upper_offset = b;
   }
-  if (size > most_vector_bytes) return;
+  if (size > most_vector_bytes || zmm_upper_offset + zmm_upper_size > most_result_bytes) return;
   libprobe_vector_size = size;
   libprobe_vector_mask = mask;
   constexpr std::uint32_t avx512 = opmask | zmm_upper | zmm_high;

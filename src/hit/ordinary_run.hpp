@@ -10,13 +10,13 @@ namespace libprobe::hit {
 /// An ordinary_run that ends here or, when a handler throws, in abandon_run().
 class open_run {
  public:
-  explicit open_run(const registers& regs) noexcept {
+  [[gnu::always_inline]] explicit open_run(const registers& regs) noexcept {
     epoch::enter(run_.section, regs.sp());
     if (run_.section.renewed) forget_left_behind();
     run_.outer = site::self.run;
     site::self.run = &run_;
   }
-  ~open_run() {
+  [[gnu::always_inline]] ~open_run() {
     site::self.run = run_.outer;
     epoch::leave(run_.section);
   }

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -14,6 +15,10 @@
 #include "torture/churn/watch.hpp"
 
 namespace libprobe::churn {
+
+/// glibc leaves the loader's lock as it is in the child of a fork: while one thread loads, another must not
+/// fork.
+inline std::mutex loader;
 
 [[gnu::noinline]] inline long replaced(long x) { return test::opaque(x) + 5; }
 [[gnu::noinline]] inline long counted(long x) { return test::opaque(x) + 6; }
@@ -63,13 +68,19 @@ class library_again {
   }
 
   void round(std::uint64_t number) {
-    void* const library = dlopen(MODULES_PLUGIN, RTLD_NOW);
+    void* const library = [] {
+      const std::lock_guard no_fork{loader};
+      return dlopen(MODULES_PLUGIN, RTLD_NOW);
+    }();
     if (!must(library != nullptr, "a library cannot be loaded")) return;
     if (!must(!register_probes(all_), "probes in a library are refused")) return;
     const auto work = reinterpret_cast<int (*)(int, int)>(dlsym(library, "plugin_work"));
     for (int i = 0; i < 3; ++i) must(work(i, 2) == 10 * i + 2, "the library's result");
     see();
-    dlclose(library);
+    {
+      const std::lock_guard no_fork{loader};
+      dlclose(library);
+    }
     see();
     if (number % 64 == 63) unregister_probes(all_);
   }
@@ -115,7 +126,10 @@ inline void fork_a_child(std::uint64_t) {
   static probe p{.at = child_called, .pre_handler = test::just_count};
   must(!register_probe(p), "a probe is refused");
   unregister_probe_fast(p);
-  child = fork();
+  {
+    const std::lock_guard no_loading{loader};
+    child = fork();
+  }
   if (child == 0) {
     alarm(static_cast<unsigned>(patience()));
     bool good = !register_probe(p);
