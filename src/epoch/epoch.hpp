@@ -112,7 +112,7 @@ struct token {
 }
 
 /// The calling thread's sections are over: its stack is being unwound for good, or has been left.
-inline void leave_all() noexcept {
+[[gnu::always_inline]] inline void leave_all() noexcept {
   if (detail::self != nullptr) {
     detail::self->since.store(0, std::memory_order_release);
     return;
@@ -124,7 +124,7 @@ inline void leave_all() noexcept {
 }
 
 /// Where the calling thread's outermost section lies; 0: it has none open, or that is not known.
-inline std::uintptr_t open_at() noexcept {
+[[gnu::always_inline]] inline std::uintptr_t open_at() noexcept {
   const reader* record = detail::self;
   if (record == nullptr || record->since.load(std::memory_order_relaxed) == 0) return 0;
   return record->where.load(std::memory_order_relaxed);
@@ -133,8 +133,8 @@ inline std::uintptr_t open_at() noexcept {
 /// An open section, for as long as it lives. Signal-safe.
 class section {
  public:
-  explicit section(std::uintptr_t used_to = 0) noexcept { enter(mine_, used_to); }
-  ~section() { leave(mine_); }
+  [[gnu::always_inline]] explicit section(std::uintptr_t used_to = 0) noexcept { enter(mine_, used_to); }
+  [[gnu::always_inline]] ~section() { leave(mine_); }
   section(const section&) = delete;
   section& operator=(const section&) = delete;
   [[nodiscard]] bool renewed() const noexcept { return mine_.renewed; }

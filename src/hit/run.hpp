@@ -35,7 +35,7 @@ void forget_left_behind() noexcept;
 /// The section of a hit.
 class open_hit : public epoch::section {
  public:
-  explicit open_hit(const registers& regs) noexcept : section{regs.sp()} {
+  [[gnu::always_inline]] explicit open_hit(const registers& regs) noexcept : section{regs.sp()} {
     if (renewed()) [[unlikely]]
       forget_left_behind();
   }
