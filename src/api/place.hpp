@@ -69,7 +69,7 @@ A& fill(A& a, Probe& p, char kind, bool (*release)(site::attachment&) noexcept) 
   };
   a.release = release;
   a.book = control::take_ledger();
-  a.hits.begin(a.book->by_others, const_cast<std::uint64_t*>(a.book->own.column));
+  a.hits.begin(a.book->by_others, a.book->own.column.load(std::memory_order_relaxed));
   a.missed = &a.book->missed;
   a.disabled = any(p.flags & probe_flags::disabled);
   a.resting = a.disabled;

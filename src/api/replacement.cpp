@@ -27,11 +27,11 @@ void begin_count(site::counter& counter, std::atomic<std::uint64_t>& by_others,
 
 /// By its own detour: see direct_call.S.
 void allow_direct_call(api::replacement_attachment& a, bool keeps) {
-  const bool counted =
-      a.book->own.column != nullptr && a.column_of_begun != nullptr && a.column_of_ended != nullptr;
+  const bool counted = a.book->own.column.load(std::memory_order_relaxed) != nullptr &&
+                       a.column_of_begun != nullptr && a.column_of_ended != nullptr;
   if (!counted || a.stack_bytes != 0 || a.vectors.most() > arch::vector_use::every_file) return;
   a.call.entry = a.entry;
-  a.call.hits = const_cast<std::uint64_t*>(a.book->own.column);
+  a.call.hits = a.book->own.column.load(std::memory_order_relaxed);
   a.call.begun = a.column_of_begun.get();
   a.call.ended = a.column_of_ended.get();
   a.call.what = &a;

@@ -29,8 +29,7 @@ void give_column(std::uint64_t* column) {
 constinit site::ledger* free_ledgers = nullptr;
 
 void take_back(site::ledger& mine) noexcept {
-  if (mine.own.column != nullptr)
-    give_column(const_cast<std::uint64_t*>(std::exchange(mine.own.column, nullptr)));
+  if (auto* const column = mine.own.column.exchange(nullptr, std::memory_order_relaxed)) give_column(column);
 }
 
 }  // namespace
@@ -76,7 +75,7 @@ site::ledger_ptr take_ledger() {
   made->body.store(0, std::memory_order_relaxed);
   made->from.store(&made->own, std::memory_order_relaxed);
   auto* const column = take_column().release();
-  made->own = {column, column != nullptr ? site::sum_of_column(column) : 0};
+  made->own.set(column, column != nullptr ? site::sum_of_column(column) : 0);
   made->use.fetch_add(1, std::memory_order_release);  // pairs with read_stable()
   return {made, give_ledger};
 }

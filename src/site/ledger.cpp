@@ -28,7 +28,8 @@ std::uint64_t ledger::hits() const noexcept {
   // In this order: a column that has become another's shows that `last` is known.
   const auto& used = *from.load(std::memory_order_acquire);
   auto sum = by_others.load(std::memory_order_relaxed);
-  if (used.column != nullptr) sum += sum_of_column(used.column) - used.base;
+  const auto* const column = used.column.load(std::memory_order_relaxed);
+  if (column != nullptr) sum += sum_of_column(column) - used.base.load(std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_acquire);  // pairs with close()
   const auto known = last.load(std::memory_order_relaxed);
   return known != open ? known : sum;

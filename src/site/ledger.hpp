@@ -14,8 +14,13 @@ namespace libprobe::site {
 struct ledger {
   /// Counts in a table's column, from what it held before on: see counter.hpp.
   struct source {
-    const std::uint64_t* column = nullptr;
-    std::uint64_t base = 0;
+    // Read by who may find a moment later that the ledger has become another's.
+    std::atomic<std::uint64_t*> column{nullptr};
+    std::atomic<std::uint64_t> base{0};
+    void set(std::uint64_t* to, std::uint64_t from) noexcept {
+      column.store(to, std::memory_order_relaxed);
+      base.store(from, std::memory_order_relaxed);
+    }
   };
   static constexpr std::uint64_t open = ~std::uint64_t{0};
 

@@ -105,7 +105,7 @@ struct attachment : epoch::retired {
   /// Before anything was counted: counts in another column, which it shares with the code of a detour.
   void count_in(std::uint64_t* other) noexcept {
     hits.count_in(other);
-    book->of_detour = {other, sum_of_column(other)};
+    book->of_detour.set(other, sum_of_column(other));
     book->from.store(&book->of_detour, std::memory_order_release);  // pairs with ledger::hits()
   }
 };
