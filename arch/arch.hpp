@@ -191,7 +191,8 @@ bool in_detour_code(std::uintptr_t ip) noexcept;
 /// nothing.
 void finish_step(ucontext_t& context) noexcept;
 
-/// True if libc's jump buffers are laid out as longjmp_target() reads them: tried, by filling one. Control side.
+/// True if libc's jump buffers are laid out as longjmp_target() reads them: tried, by filling one. Control
+/// side.
 bool knows_jump_buffers() noexcept;
 /// The stack pointer that longjmp() will restore from this buffer; 0 if that cannot be read. Signal-safe.
 std::uintptr_t longjmp_target(std::uintptr_t buffer) noexcept;
