@@ -142,8 +142,6 @@ void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept;
 
 /// See return_slots.hpp.
 bool is_return_slot(std::size_t number) noexcept;
-/// The number of the slot whose code or call an instruction pointer lies in; return_slot_count if none.
-std::size_t return_slot_at(std::uintptr_t ip) noexcept;
 /// A function that is about to begin, at `body`, will be called from the slot, as by call_from_detour().
 /// Signal-safe.
 void call_from_slot(registers& regs, std::uintptr_t body, std::size_t number) noexcept;
@@ -241,9 +239,12 @@ void libprobe_on_signal(int signo, siginfo_t* info, void* frame);
 /// given. It goes on at regs.
 void libprobe_on_entry(libprobe::registers* regs, void* vectors);
 void libprobe_on_replacement(libprobe::registers* regs, void* vectors);
-/// Where the personality routine of the return slots sends an exception that the function's caller will
-/// catch. Its two data registers: the exception, the true return address.
-void libprobe_throw_on();
+/// Where the personality routine of the return slots sends an exception. Its two data registers: the
+/// exception, and where the true return address is saved.
+void libprobe_unwound();
+/// In src/hit: called there. The call that returns to this saved address has ended; where to go on as
+/// _Unwind_Resume().
+std::uintptr_t libprobe_on_unwound(const void* saved);
 /// In src/hit: called by the code that emit_detour() wrote, in ordinary context. Non-zero: the program goes
 /// on at regs, instead of the displaced instruction. `vectors` as in libprobe_on_entry(), null where they
 /// were not saved whole; `saved` says what was (a vector_use).

@@ -415,7 +415,7 @@ libprobe_return_entry:
         begin_frame frame_cfi RETURN_FRAME
         make_room
         leaq    libprobe_return_vectors(%rip), %rcx
-        movl    (%rcx,%rsi,4), %ecx
+        movzwl  (%rcx,%rsi,4), %ecx
         movq    %rbx, %rdi
         xorl    %edx, %edx
         testl   %ecx, %ecx
@@ -459,7 +459,7 @@ libprobe_detour_code_end:
 
         .bss
         .p2align 6
-        .globl libprobe_return_vectors  // by slot: what its handlers may do to the extended state (a vector_use)
+        .globl libprobe_return_vectors  // by slot: see return_slots.h
         .hidden libprobe_return_vectors
 libprobe_return_vectors:
         .skip   4 * 128 * RETURN_CHUNKS

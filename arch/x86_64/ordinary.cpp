@@ -82,12 +82,6 @@ void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept {
 
 bool is_return_slot(std::size_t number) noexcept { return number % (chunk_bytes / return_slot_bytes) != 0; }
 
-std::size_t return_slot_at(std::uintptr_t ip) noexcept {
-  const auto offset = ip - reinterpret_cast<std::uintptr_t>(libprobe_return_slots);
-  return offset < return_slot_count * return_slot_bytes ? (offset + slot_call_bytes) / return_slot_bytes
-                                                        : return_slot_count;
-}
-
 void call_from_slot(registers& regs, std::uintptr_t body, std::size_t number) noexcept {
   const auto from = call_from_detour(regs.rsp, body, number);
   regs.rsp += sizeof(std::uint64_t);

@@ -6,8 +6,11 @@
 // leads to its table of saved return addresses, because an unwind expression can find the chunk by masking the
 // instruction pointer, but cannot name an address in position-independent code.
 //
-// Offsets in a slot:   0 push saved   6 push number   11 jmp   26 call of the next slot's function
-// Stack above its state at the return:  0       8         16             0 (nothing called yet, or returned)
+// Offsets in a slot:   0 note that it returned   7 push saved   13 push number   18 jmp   26 call of the next slot's function
+// Stack above its state at the return:  0          0            8         16               0 (nothing called yet, or returned)
+//
+// The note comes first: until then the slot's own address is where the return address lay, from then on the true one may
+// be. So whoever finds the thread gone from here for good can tell which call it left.
 
 #include "return_slots.h"
 
@@ -30,8 +33,8 @@ libprobe_call_targets:
 libprobe_return_slots:
         .cfi_startproc
         .cfi_personality 0x9b, DW.ref.libprobe_return_personality
-        // With o = ip & 31: CFA = rsp + 8 * ((o >= 6) + (o >= 11) - 2 * (o >= 26))
-        .cfi_escape 0x0f, 23, 0x77, 0, 0x80, 0, 0x4f, 0x1a, 0x12, 0x36, 0x2a, 0x16, 0x12, 0x3b, 0x2a, 0x16, \
+        // With o = ip & 31: CFA = rsp + 8 * ((o >= 13) + (o >= 18) - 2 * (o >= 26))
+        .cfi_escape 0x0f, 23, 0x77, 0, 0x80, 0, 0x4f, 0x1a, 0x12, 0x3d, 0x2a, 0x16, 0x12, 0x42, 0x2a, 0x16, \
                 0x4a, 0x2a, 0x31, 0x24, 0x1c, 0x22, 0x33, 0x24, 0x22
         // With b = ip & -4096: return address at b + *b + 8 * (((ip + 6) & 4095) >> 5)
         .cfi_escape 0x10, 16, 20, 0x80, 0, 0x0b, 0x00, 0xf0, 0x1a, 0x12, 0x06, 0x22, \
@@ -43,11 +46,12 @@ libprobe_return_slots:
         .set    slot, 1
         .rept   127
         call    *(libprobe_call_targets + 8 * (128 * chunk + slot))(%rip)
+        movb    $1, (libprobe_return_vectors + 4 * (128 * chunk + slot) + RETURNED_BYTE)(%rip)
         pushq   (libprobe_saved_returns + 8 * (128 * chunk + slot))(%rip)
         .byte   0x68                    // push with a 32-bit immediate, however small
         .long   128 * chunk + slot
         jmp     libprobe_return_entry
-        .skip   26 - 16, 0xcc
+        .skip   26 - 23, 0xcc
         .set    slot, slot + 1
         .endr
         .skip   6, 0xcc

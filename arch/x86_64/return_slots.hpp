@@ -36,19 +36,33 @@ inline constexpr std::size_t slot_call_bytes = 6;  // the call of a slot ends wh
 inline std::uintptr_t return_slot(std::size_t number) noexcept {
   return reinterpret_cast<std::uintptr_t>(libprobe_return_slots) + number * return_slot_bytes;
 }
+/// The number of the slot that an address lies in; return_slot_count: in none.
+inline std::size_t return_slot_at(std::uintptr_t ip) noexcept {
+  const auto offset = ip - reinterpret_cast<std::uintptr_t>(libprobe_return_slots);
+  return offset < return_slot_count * return_slot_bytes ? (offset + slot_call_bytes) / return_slot_bytes
+                                                        : return_slot_count;
+}
 /// What the handlers at its return may do to the extended state. Before the function runs.
 inline void set_return_vectors(std::size_t number, vector_use use) noexcept {
   libprobe_return_vectors[number] = use.bits();
 }
+inline vector_use return_vectors(std::size_t number) noexcept {
+  return vector_use::of(libprobe_return_vectors[number] & RETURN_VECTORS_MASK);
+}
+/// The function has returned to its slot: from there on the true return address lies on the stack again.
+inline bool has_returned(std::size_t number) noexcept {
+  return (libprobe_return_vectors[number] & ~std::uint32_t{RETURN_VECTORS_MASK}) != 0;
+}
 /// Where the followed call truly returns to.
 inline std::uintptr_t saved_return(std::size_t number) noexcept { return libprobe_saved_returns[number]; }
-/// Saves the return address that lies at `sp`, which stays there: until the function is sent to the slot.
-inline void save_return(std::uintptr_t sp, std::size_t number) noexcept {
-  libprobe_saved_returns[number] = stack_word(sp);
+/// The slot whose saved return address lies there.
+inline std::size_t slot_of_saved(const void* place) noexcept {
+  return static_cast<std::size_t>(static_cast<const std::uint64_t*>(place) - libprobe_saved_returns);
 }
+inline void* saved_place(std::size_t number) noexcept { return &libprobe_saved_returns[number]; }
 /// A function that has begun, and whose return address lies at `sp`, will return to the slot. Signal-safe.
 inline void hijack_return(std::uintptr_t sp, std::size_t number) noexcept {
-  save_return(sp, number);
+  libprobe_saved_returns[number] = stack_word(sp);
   set_stack_word(sp, return_slot(number));
 }
 /// A function whose code goes on at `body` will return to the slot: it is called from there by a detour that

@@ -169,7 +169,7 @@ std::optional<way_back> translate_return(registers& regs) noexcept {
     regs.rsp -= word_size;
     return back;
   }
-  constexpr std::size_t first_pushed = 6, second_pushed = 11;
+  constexpr std::size_t first_pushed = 13, second_pushed = 18;
   const std::size_t offset = regs.rip - slot;
   regs.rsp += offset >= second_pushed ? 2 * word_size : offset >= first_pushed ? word_size : 0U;
   regs.rip = saved_return(number);

@@ -1,25 +1,43 @@
 // What unwinders need beside unwind data: how they find the personality routines (src/hit/unwind.cpp), and where a slot lands. Nothing
 // here runs at a hit.
 
+        .hidden libprobe_on_unwound
         .text
 
-// Where an exception goes on that reached a return slot: rax is the exception, rdx the true return address. As if the
-// caller had called _Unwind_Resume where it called the function.
+// Where an unwinder that cleans up is sent at a return slot, as to a function's landing pad: rax is the exception, rdx
+// leads to the true return address. The call ends here, when the unwinder has no more use for the slot. Then it goes on
+// as if the caller had called _Unwind_Resume where it called the function.
         .p2align 4
-        .globl libprobe_throw_on
-        .hidden libprobe_throw_on
-        .type libprobe_throw_on, @function
-libprobe_throw_on:
+        .globl libprobe_unwound
+        .hidden libprobe_unwound
+        .type libprobe_unwound, @function
+libprobe_unwound:
         .cfi_startproc
         .cfi_def_cfa_offset 0
-        .cfi_register %rip, %rdx
-        pushq   %rdx
+        .cfi_escape 0x10, 16, 2, 0x71, 0        // the return address: DW_CFA_expression, DW_OP_breg1 0
+        pushq   (%rdx)
         .cfi_adjust_cfa_offset 8
         .cfi_offset %rip, -8
-        movq    %rax, %rdi
-        jmp     *_Unwind_Resume@GOTPCREL(%rip)
+        pushq   %rax
+        .cfi_adjust_cfa_offset 8
+        pushq   %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset %rbp, 0
+        movq    %rsp, %rbp
+        .cfi_def_cfa_register %rbp
+        andq    $-16, %rsp
+        movq    %rdx, %rdi
+        call    libprobe_on_unwound
+        movq    %rbp, %rsp
+        .cfi_def_cfa_register %rsp
+        popq    %rbp
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore %rbp
+        popq    %rdi
+        .cfi_adjust_cfa_offset -8
+        jmp     *%rax
         .cfi_endproc
-        .size libprobe_throw_on, .-libprobe_throw_on
+        .size libprobe_unwound, .-libprobe_unwound
 
 .macro personality_reference name   // as compilers emit it: position-independent, shared between objects
         .hidden DW.ref.\name

@@ -11,52 +11,54 @@ namespace {
 
 retprobe_attachment& own(site::attachment& a) noexcept { return static_cast<retprobe_attachment&>(a); }
 
-/// Where it is linked in.
-retprobe_instance** append(site::followed_call& call, site::instance_pool& pool,
-                           retprobe_instance& instance) noexcept {
+/// Behind those of this hit, and in front of those of calls that led here by tail calls. Where it is linked in.
+retprobe_instance** link_in(site::hit& hit, site::instance_pool& pool, retprobe_instance& instance) noexcept {
+  auto& call = *hit.call;
+  const auto number = site::number_of(call);
   auto use = pool.return_vectors;
-  auto** link = &call.instances;
-  for (; *link != nullptr; link = &(*link)->next_in_call_) use.add(site::pool_of(**link).return_vectors);
+  if (call.instances != nullptr) use.add(arch::return_vectors(number));
+  arch::set_return_vectors(number, use);
+  auto** const link = hit.next_instance != nullptr ? hit.next_instance : &call.instances;
+  instance.next_in_call_ = *link;
   *link = &instance;
   site::self.taken = nullptr;
-  arch::set_return_vectors(site::number_of(call), use);
+  hit.next_instance = &instance.next_in_call_;
   return link;
+}
+
+/// With another look for one where all are in use.
+retprobe_instance* take(site::instance_pool& pool) noexcept {
+  auto* instance = pool.take();
+  if (instance != nullptr || !pool.may_ask()) return instance;
+  hit::drop_of_ended_threads();
+  instance = pool.take();
+  if (instance != nullptr) pool.asked_in_vain.store(0, std::memory_order_relaxed);
+  return instance;
 }
 
 }  // namespace
 
 site::step retprobe_before(site::attachment& a, site::hit& hit) {
   auto& pool = own(a);
-  const auto used = hit.by_detour ? reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) : 0;
   // The call comes first: entry_handler runs only where the end of the call will be told, too.
-  if (hit.call == nullptr) {
-    hit.call = hit::begin_call(hit.regs, used);
-    site::self.beginning = hit.call;
-  }
+  if (hit.call == nullptr) hit::follow_call(hit);
   if (hit.call == nullptr) return site::step::missed;
-  auto* instance = pool.take();
-  if (instance == nullptr) {
-    // Calls that longjmp left behind may hold some: another look for them.
-    hit::drop_left_behind(hit.regs, used, *hit.call);
-    instance = pool.take();
-  }
-  if (instance == nullptr && pool.may_ask()) {
-    hit::drop_of_ended_threads();
-    instance = pool.take();
-    if (instance != nullptr) pool.asked_in_vain.store(0, std::memory_order_relaxed);
-  }
+  auto* const instance = take(pool);
   if (instance != nullptr) {
     a.hits.add(1);
     instance->probe_ = static_cast<retprobe*>(a.owner);
-    instance->return_address_ = reinterpret_cast<void*>(arch::return_address(hit.regs));
-    auto** const link = append(*hit.call, pool, *instance);  // the handler may never return
+    instance->return_address_ = reinterpret_cast<void*>(
+        hit.joined ? arch::saved_return(site::number_of(*hit.call)) : arch::return_address(hit.regs));
+    auto** const link = link_in(hit, pool, *instance);  // the handler may never return
     if (pool.entered == nullptr || pool.entered(*instance, hit.regs) == 0) return site::step::go_on;
-    *link = nullptr;
+    *link = instance->next_in_call_;
+    hit.next_instance = link;
     pool.give(*instance);
   }
   if (hit.call->instances == nullptr) {
     site::self.beginning = nullptr;
     hit::end_call(*std::exchange(hit.call, nullptr));
+    hit.next_instance = nullptr;
   }
   return instance != nullptr ? site::step::go_on : site::step::missed;
 }

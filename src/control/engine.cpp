@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <unwind.h>
 
 #include <cstdlib>
 #include <string_view>
@@ -13,6 +14,8 @@
 #include "site/actions.hpp"
 #include "site/direct_call.hpp"
 #include "site/thread.hpp"
+#include "symbols/follow.hpp"
+#include "symbols/modules.hpp"
 
 namespace libprobe::control {
 
@@ -53,6 +56,7 @@ errc prepare() noexcept {
   arch::prepare_ordinary(arch::enabled_state_components());
   site::prepare_direct_calls();
   site::errno_offset = reinterpret_cast<std::uintptr_t>(&errno) - arch::thread_base();
+  site::resume_unwinding = symbols::follow(*symbols::current_modules(), reinterpret_cast<std::uintptr_t>(&_Unwind_Resume));
   if (take_over_all()) return errc::ok;
   give_back_all();
   return errc::signal_refused;

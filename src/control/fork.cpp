@@ -28,10 +28,11 @@ void registry::after_fork_in_parent() noexcept {
 
 void registry::after_fork_in_child() noexcept {
   os::settle();
+  const int before = epoch::has_record() ? epoch::thread_number() : fork_.thread;
   epoch::after_fork_in_child();
   site::action_change::after_fork_in_child();
   stores_.after_fork_in_child(fork_.stores);  // what is forgotten is given back there
-  forget_other_threads();
+  forget_other_threads(before);
   if (fork_.text) site::text_owner::give();
   lock_.after_fork_in_child(fork_.lock);
   lookups_.after_fork_in_child(fork_.lookups);
@@ -56,13 +57,13 @@ void registry::forget_owner(site::attachment& a, int me) noexcept {
   }
 }
 
-/// What they were in the middle of will not be finished.
-void registry::forget_other_threads() noexcept {
+/// What they were in the middle of will not be finished. `before`: the calling thread's number in the parent.
+void registry::forget_other_threads(int before) noexcept {
   // The numbers of threads are new ones.
   const int me = epoch::thread_number();
-  for (auto* call = site::self.calls; call != nullptr; call = call->outer) call->owner = me;
-  for (auto* call = site::self.abandoned; call != nullptr; call = call->outer) call->owner = me;
-  for (auto* call = site::self.spare_calls; call != nullptr; call = call->outer) call->owner = me;
+  for (auto& call : site::used_calls()) {
+    if (site::owner_of(call) == before) site::own(call, me);
+  }
   // Replacements run in this thread only.
   const auto stop = [](site::attachment& a) { a.end_all_calls(); };
   const auto forget_owners = [&](const site::site& at) {

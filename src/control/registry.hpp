@@ -150,7 +150,7 @@ class registry : private window_observer {
     if (os::was_copied()) settle_copy();
   }
   void settle_copy() noexcept;
-  void forget_other_threads() noexcept;
+  void forget_other_threads(int before) noexcept;
 
   /// A registration's sites: new ones (or known ones planned anew), and those whose jump is in the way.
   struct placement {

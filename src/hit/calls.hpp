@@ -1,93 +1,113 @@
-// Followed calls of the calling thread: begun, returned, abandoned.
+// Followed calls: begun, joined, returned, left.
 #pragma once
 
+#include "os/own_stack.hpp"
 #include "site/calls.hpp"
+#include "site/site.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::hit {
 
-/// A free record, put in front of the thread's list; null if all are in use. First drops what longjmp has
-/// left behind. Only while this thread is in a handler, as everything here: so no signal handler's hits come
-/// in between. `used`: how far down libprobe uses the program's own stack now; 0: it is on another one.
-site::followed_call* begin_call(const registers& regs, std::uintptr_t used) noexcept;
+/// The call that will return to where this function's return address leads, if that is a slot: the function
+/// was reached by a tail call.
+[[gnu::always_inline]] inline site::followed_call* joined_call(std::uintptr_t return_address) noexcept {
+  const auto number = arch::return_slot_at(return_address);
+  return number != arch::return_slot_count && arch::return_slot(number) == return_address
+             ? &site::calls[number]
+             : nullptr;
+}
+
+/// Follows the function that begins at this hit: sets hit.call, or leaves it null where no slot is free. Only
+/// while this thread is in a handler, as everything here: so no signal handler's hits come in between.
+void follow_call(site::hit& hit) noexcept;
 
 /// A record that is this thread's, and free; null: it has none.
 [[gnu::always_inline]] inline site::followed_call* take_spare() noexcept {
   auto* const call = site::self.spare_calls;
   if (call == nullptr) return nullptr;
-  site::self.spare_calls = call->outer;
+  site::self.spare_calls = call->next;
   --site::self.spare_count;
   return call;
 }
 
-/// What begin_call() does with a free record.
-[[gnu::always_inline]] inline site::followed_call& begin_with(site::followed_call& call,
-                                                              std::uintptr_t sp) noexcept {
-  call.sp.store(sp, std::memory_order_relaxed);
-  // So that a signal handler's hits find it alive: see is_live().
-  arch::save_return(sp, site::number_of(call));
+/// `call` is free, and this thread's.
+[[gnu::always_inline]] inline void begin_with(site::followed_call& call, std::uintptr_t sp) noexcept {
+  site::self.beginning = &call;
   call.interrupted = site::self.follow;
-  call.owner.store(epoch::thread_number(), std::memory_order_release);
-  call.outer = site::self.calls;
-  site::self.calls = &call;
+  call.on_own_stack.store(os::own_stack.has(sp), std::memory_order_relaxed);
+  call.sp.store(sp, std::memory_order_relaxed);
+}
+
+/// What follow_call() does where the thread has a record at hand, and the function was not reached by a tail
+/// call; else null, and nothing is done.
+[[gnu::always_inline]] inline site::followed_call* begin_quick_call(std::uintptr_t sp,
+                                                                    std::uintptr_t return_address) noexcept {
+  if (arch::return_slot_at(return_address) != arch::return_slot_count) return nullptr;
+  auto* const call = take_spare();
+  if (call != nullptr) begin_with(*call, sp);
   return call;
 }
 
-/// True if a call is made from below this one, which runs: its return address is where it put it. What
-/// begin_call() asks first of the innermost call.
-[[gnu::always_inline]] inline bool encloses(const site::followed_call& call, std::uintptr_t sp) noexcept {
-  std::uint64_t word = 0;
-  return !call.over.load(std::memory_order_acquire) &&  // pairs with the store in end_any_call()
-         call.sp.load(std::memory_order_relaxed) > sp && arch::guarded_load(call.sp, word) &&
-         word == arch::return_slot(site::number_of(call));
-}
+/// The stack's memory has not become something else, as where a program copies stacks out and in.
+bool lies_there(const site::followed_call& call) noexcept;
+/// As abandon_call(), if it still has that owner: several may find that it is over.
+void drop(site::followed_call& call, std::uint64_t owner) noexcept;
 
-/// begin_call() where the thread has a record at hand, and nothing to drop; else null, and nothing is done.
-[[gnu::always_inline]] inline site::followed_call* begin_quick_call(std::uintptr_t sp) noexcept {
-  if (site::self.spare_calls == nullptr || site::self.abandoned != nullptr) return nullptr;
-  if (site::self.calls != nullptr && !encloses(*site::self.calls, sp)) return nullptr;
-  return &begin_with(*take_spare(), sp);
-}
-
-/// As begin_call() did first, but looks at all calls of the thread. `begun` is the call that is beginning,
-/// which looks like one that longjmp has left behind.
-void drop_left_behind(const registers& regs, std::uintptr_t used, site::followed_call& begun) noexcept;
-
-/// The calls that ended threads have left behind, so far as nothing on their stacks says that they are alive:
-/// unwind handlers run here. Inside a section, in a handler; a system call for each thread that has calls.
+/// The calls of ended threads that lay on their own stacks: unwind handlers run here. Inside a section, in a
+/// handler; a system call for each thread that has calls.
 void drop_of_ended_threads() noexcept;
 
-/// Nobody looks at it any more: the thread keeps a few, so that calls that follow each other, or lie in each
-/// other, change nothing that threads share.
+/// A thread keeps a few, so that calls that follow each other, or lie in each other, change nothing that
+/// threads share.
 inline constexpr std::uint32_t most_spare_calls = 4;
 void give_back(site::followed_call& call) noexcept;
 inline void free_call(site::followed_call& call) noexcept {
-  call.over.store(false, std::memory_order_relaxed);
-  call.sp.store(0, std::memory_order_relaxed);
   call.instances = nullptr;
+  call.on_own_stack.store(false, std::memory_order_relaxed);
+  call.sp.store(0, std::memory_order_relaxed);
   // A guest's thread may leave the thread-local memory to another, with another number.
   if (site::self.spare_count >= most_spare_calls || !epoch::has_record()) return give_back(call);
-  call.owner.store(epoch::thread_number(), std::memory_order_relaxed);
-  call.outer = site::self.spare_calls;
+  if (const int me = epoch::thread_number(); site::owner_of(call) != me) site::own(call, me);
+  call.next = site::self.spare_calls;
   site::self.spare_calls = &call;
   ++site::self.spare_count;
 }
 
-/// Takes the call out of the list, and gives back its slot. Its instances are the caller's, noted as
-/// returning. The saved return address may be gone afterwards.
-void end_any_call(site::followed_call& call) noexcept;
+/// It has returned, or does not begin after all. Its instances are the caller's, noted as returning.
 inline void end_call(site::followed_call& call) noexcept {
-  if (site::self.calls != &call || site::self.abandoned != nullptr) return end_any_call(call);
   site::self.returning = call.instances;
-  site::self.follow = call.interrupted;
-  site::self.calls = call.outer;
+  if (site::owner_of(call) == epoch::thread_number()) site::self.follow = call.interrupted;
   free_call(call);
 }
 
-/// The call will never return: unwind handlers run, instances are given back. The slot is kept until the
-/// thread's next operation here from the same height of the stack, since the unwinder that told us still
-/// needs it.
+/// It will never return: unwind handlers run, the last call's first, and instances are given back.
 void abandon_call(site::followed_call& call) noexcept;
+
+/// Calls of the calling thread that `is_passed` says yes to, of the place on the stack where a call's return
+/// address lies: if it still lies there, they are left for good. Inside a section, in a handler.
+template <class F>
+void abandon_passed(F&& is_passed) noexcept {
+  site::followed_call* inner = nullptr;  // linked by `next`, the innermost first
+  for (auto& call : site::used_calls()) {
+    const auto sp = call.sp.load(std::memory_order_relaxed);
+    if (sp == 0 || &call == site::self.beginning || !is_passed(sp) || !lies_there(call)) continue;
+    auto** link = &inner;
+    while (*link != nullptr && (*link)->sp.load(std::memory_order_relaxed) < sp) link = &(*link)->next;
+    call.next = *link;
+    *link = &call;
+  }
+  while (inner != nullptr) {
+    auto& call = *inner;
+    inner = call.next;
+    // In the middle of its end: see end_call().
+    if (call.instances == site::self.returning) site::self.returning = nullptr;
+    drop(call, call.owner.load(std::memory_order_acquire));
+  }
+}
+
+/// The thread's spare records are those that its list leads to, and those that an operation had in hand that
+/// was left for good.
+void collect_spare_calls() noexcept;
 
 /// What the thread's hit had begun before its handlers were left for good.
 void abandon_beginnings() noexcept;

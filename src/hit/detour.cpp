@@ -77,32 +77,40 @@ inline int run_only(const site::site& at, site::attachment& a, registers& regs,
 /// As frequent where calls are followed: one attachment, and nothing that longjmp has left. What its `before`
 /// would do, and what libprobe_on_detour_follow() answers; `undone`: nothing was done.
 constexpr int undone = -1;
+
+/// The detour calls the function from its slot, for which it reads `follow`. From here to there a signal may
+/// come in: its own calls put back what they find, see end_call().
+inline void send_to_slot(const registers& regs, std::uintptr_t body, const site::followed_call& call) noexcept {
+  site::self.follow = arch::call_from_detour(regs.sp(), body, site::number_of(call));
+  site::self.beginning = nullptr;  // from here on the stack tells of it: see abandon_passed()
+}
+
 inline int follow_only(const site::site& at, site::instance_pool& pool, registers& regs,
                        arch::vector_use saved, std::uintptr_t body) noexcept {
   if (pool.resting.load(std::memory_order_relaxed) || !pool.vectors.within(saved) || site::self.busy())
     return undone;
   const in_handler guard;
   const auto sp = regs.sp();
-  auto* const call = begin_quick_call(sp);
+  const auto return_address = arch::stack_word(sp);
+  auto* const call = begin_quick_call(sp, return_address);
   if (call == nullptr) return undone;
   auto* const instance = pool.take();
   if (instance == nullptr) {
+    site::self.beginning = nullptr;
     end_call(*call);
     return undone;
   }
   const auto number = site::number_of(*call);
   pool.hits.add(1);
   instance->probe_ = static_cast<retprobe*>(pool.owner);
-  instance->return_address_ = reinterpret_cast<void*>(arch::saved_return(number));
+  instance->return_address_ = reinterpret_cast<void*>(return_address);
   arch::set_return_vectors(number, pool.return_vectors);
   call->instances = instance;  // the handler may never return
-  site::self.beginning = call;
   site::self.taken = nullptr;
-  const bool alone = pool.entered != nullptr && pool.entered(*instance, regs) != 0;
-  site::self.beginning = nullptr;
-  if (alone) {
+  if (pool.entered != nullptr && pool.entered(*instance, regs) != 0) {
     call->instances = nullptr;
     pool.give(*instance);
+    site::self.beginning = nullptr;
     end_call(*call);
     regs.set_ip(body);
     return 1;
@@ -114,7 +122,7 @@ inline int follow_only(const site::site& at, site::instance_pool& pool, register
     return 1;
   }
   regs.set_ip(at.address);
-  site::self.follow = arch::call_from_detour(sp, body, number);
+  send_to_slot(regs, body, *call);
   return 0;
 }
 
@@ -165,10 +173,9 @@ int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, s
   }
   site::hit hit{*regs, nullptr, saved, true};
   const bool redirected = hit::run_before(*at, hit);
-  if (hit.call != nullptr && !redirected && hit.replacement == nullptr && regs->sp() == hit.call->sp &&
+  if (hit::begins_call(hit) && !redirected && hit.replacement == nullptr && regs->sp() == hit.call->sp &&
       !at->wants_after()) {
-    // From here to the jump a signal may come in: its own calls put back what they find, see end_call().
-    site::self.follow = arch::call_from_detour(regs->sp(), body, site::number_of(*hit.call));
+    hit::send_to_slot(*regs, body, *hit.call);
     return 0;
   }
   if (hit::wants_call(hit)) {

@@ -1,5 +1,6 @@
 #include "hit/escape.hpp"
 
+#include "hit/calls.hpp"
 #include "hit/run.hpp"
 #include "os/own_stack.hpp"
 #include "os/signal_stack.hpp"
@@ -52,16 +53,24 @@ void end_runs(const passed& jump) noexcept {
 void leave_for(std::uintptr_t from, std::uintptr_t to) noexcept {
   // A handler does not switch away from its stack: whatever leads above it, or off a signal's stack, leaves
   // it.
-  if (const auto open = epoch::open_at();
-      open != 0 && open < to && (!os::on_signal_stack(to) || os::on_signal_stack(open))) {
+  const auto open = epoch::open_at();
+  const bool leaves_handler =
+      open != 0 && open < to && (!os::on_signal_stack(to) || os::on_signal_stack(open));
+  if (leaves_handler) {
     epoch::leave_all();
-    forget_left_behind();
+    site::self.in_handler = 0;
   }
-  if (site::self.replacement == nullptr && site::self.chosen == nullptr) return;
-  const passed jump{from, to};
-  // Between the hit, whose section is over, and its run.
-  if (site::self.chosen != nullptr && jump.over(site::self.chosen_at)) end_chosen(*site::self.chosen);
-  end_runs(jump);
+  const epoch::section section;
+  const bool busy = site::self.chosen != nullptr || site::self.replacement != nullptr;
+  if (busy || site::free_calls.touched() != 0) {
+    const passed jump{from, to};
+    // Between the hit, whose section is over, and its run.
+    if (site::self.chosen != nullptr && jump.over(site::self.chosen_at)) end_chosen(*site::self.chosen);
+    end_runs(jump);
+    const in_handler unwind_handlers_may_run;
+    abandon_passed([&jump](std::uintptr_t place) { return jump.over(place); });
+  }
+  if (leaves_handler) forget_left_behind();
 }
 
 }  // namespace libprobe::hit

@@ -15,12 +15,9 @@ void forget_left_behind() noexcept {
   site::self.in_handler = 0;
   site::self.run = nullptr;
   site::self.jprobe = nullptr;
-  // It may have been left between changing the list and counting.
-  site::self.spare_count = 0;
-  for (const auto* call = site::self.spare_calls; call != nullptr; call = call->outer)
-    ++site::self.spare_count;
   const in_handler unwind_handlers_may_run;
   abandon_beginnings();
+  collect_spare_calls();
 }
 
 bool run_before(const site::site& at, site::hit& hit) noexcept {
@@ -46,7 +43,6 @@ bool run_before(const site::site& at, site::hit& hit) noexcept {
     if (want == site::step::missed) count(*a.missed);
   });
   if (!redirected) hit.regs.set_ip(at.address);
-  site::self.beginning = nullptr;
   return redirected;
 }
 
@@ -60,13 +56,14 @@ void run_branch(const site::site& at, site::hit& hit) noexcept {
     return;
   }
   run_after(at, hit.regs, hit.saved);
-  if (hit.call == nullptr) return;
+  if (!begins_call(hit)) return;
   const auto number = site::number_of(*hit.call);
   if (hit.regs.sp() > sp) {
     arch::return_to_slot(hit.regs, number);
   } else {
     arch::hijack_return(sp, number);
   }
+  site::self.beginning = nullptr;
 }
 
 }  // namespace
@@ -88,14 +85,14 @@ void run_call(const site::site& at, site::hit& hit, bool redirected) noexcept {
     body = at.body.load(std::memory_order_acquire);
   }
   if (body == 0) body = regs.ip();
-  const bool calls = hit.call != nullptr && regs.sp() == hit.call->sp;
-  if (calls) {
+  if (!begins_call(hit)) return regs.set_ip(body);
+  if (regs.sp() == hit.call->sp.load(std::memory_order_relaxed)) {
     arch::call_from_slot(regs, body, site::number_of(*hit.call));
-    return;
-  }
-  regs.set_ip(body);
-  if (hit.call != nullptr)
+  } else {
+    regs.set_ip(body);
     arch::return_to_slot(regs, site::number_of(*hit.call));  // a handler overrode the return
+  }
+  site::self.beginning = nullptr;  // from here on the stack tells of it: see abandon_passed()
 }
 
 void run_after(const site::site& at, registers& regs, arch::vector_use saved) noexcept {
@@ -106,6 +103,19 @@ void run_after(const site::site& at, registers& regs, arch::vector_use saved) no
   });
 }
 
+namespace {
+
+/// The only entries with guards are those of the longjmp family: such a call is left as soon as it begins.
+void end_of_guarded(site::hit& hit) noexcept {
+  if (hit.replacement != nullptr) end_chosen(*hit.replacement);
+  if (!begins_call(hit)) return;
+  const in_handler unwind_handlers_may_run;
+  site::self.beginning = nullptr;
+  abandon_call(*hit.call);
+}
+
+}  // namespace
+
 bool run_guard(registers& regs, arch::vector_use saved) {
   const auto address = regs.ip();
   bool (*stand_in)(registers&) = nullptr;
@@ -114,7 +124,9 @@ bool run_guard(registers& regs, arch::vector_use saved) {
     const site::site* at = site::sites.find(address);
     if (at == nullptr) return false;
     site::hit hit{regs, nullptr, saved};
-    if (run_before(*at, hit)) return true;
+    const bool redirected = run_before(*at, hit);
+    end_of_guarded(hit);
+    if (redirected) return true;
     stand_in = at->stand_in;
   }
   // What it does may lead to a handler of the program's that never comes back.

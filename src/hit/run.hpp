@@ -87,4 +87,7 @@ inline bool wants_call(const site::hit& hit) noexcept {
   return hit.call != nullptr || hit.replacement != nullptr;
 }
 
+/// True if the function begins a followed call, and was not led to by one.
+inline bool begins_call(const site::hit& hit) noexcept { return hit.call != nullptr && !hit.joined; }
+
 }  // namespace libprobe::hit

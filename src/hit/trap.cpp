@@ -59,6 +59,10 @@ outcome on_breakpoint(std::uintptr_t address, registers& regs) noexcept {
   const open_hit section{regs};
   if (const site::site* at = site::sites.find(address)) {
     regs.set_ip(address);
+    if (site::self.own_call == address) {
+      site::self.own_call = 0;
+      return run_displaced(*at, regs);
+    }
     if (at->wants_ordinary() && !site::self.busy()) {
       arch::divert_to_entry(regs, address);
       return outcome::resume;

@@ -36,6 +36,16 @@ void abandon_hit() noexcept {
   std::terminate();
 }
 
+/// Where a function runs without a hit: what libprobe calls is no call of the program's.
+std::uintptr_t unprobed(std::uintptr_t function) noexcept {
+  const site::site* at = site::sites.find(function);
+  if (at == nullptr) return function;
+  const auto body = at->body.load(std::memory_order_acquire);
+  if (body != 0) return body;
+  site::self.own_call = function;
+  return function;
+}
+
 bool is_cleanup(_Unwind_Action actions) noexcept { return (actions & _UA_CLEANUP_PHASE) != 0; }
 /// pthread_exit() and cancellation.
 bool is_the_end(_Unwind_Action actions) noexcept { return (actions & _UA_FORCE_UNWIND) != 0; }
@@ -48,30 +58,27 @@ using namespace libprobe;
 
 extern "C" {
 
-/// A followed call ends here, by an exception.
+/// An exception, or the thread's end, comes to a return slot: it lands there, as where a function cleans up. So
+/// the slot is free when the unwinder has left it, and not before.
 _Unwind_Reason_Code libprobe_return_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
                                                 _Unwind_Exception* exception, _Unwind_Context* context) {
-  if (hit::is_cleanup(actions)) {
-    const auto number = arch::return_slot_at(_Unwind_GetIP(context));
-    const auto caller = number < arch::return_slot_count ? arch::saved_return(number) : 0;
-    if (number < arch::return_slot_count) {
-      const epoch::section section;
-      const hit::in_handler guard;
-      hit::abandon_call(site::calls[number]);
-    }
-    if ((actions & _UA_HANDLER_FRAME) != 0) {
-      // The caller will catch it. Unwinders know frames by their stack pointers, and the slot's is the
-      // caller's: they take the slot for the frame that promised to handle the exception. It handles it by
-      // throwing on, from the caller's own call.
-      const auto word = [](auto value) { return static_cast<_Unwind_Word>(value); };
-      _Unwind_SetGR(context, __builtin_eh_return_data_regno(0),
-                    word(reinterpret_cast<std::uintptr_t>(exception)));
-      _Unwind_SetGR(context, __builtin_eh_return_data_regno(1), word(caller));
-      _Unwind_SetIP(context, reinterpret_cast<std::uintptr_t>(&libprobe_throw_on));
-      return _URC_INSTALL_CONTEXT;
-    }
-  }
-  return _URC_CONTINUE_UNWIND;
+  if (!hit::is_cleanup(actions)) return _URC_CONTINUE_UNWIND;
+  const auto number = arch::return_slot_at(_Unwind_GetIP(context));
+  if (number == arch::return_slot_count) return _URC_CONTINUE_UNWIND;
+  const auto word = [](const void* value) {
+    return static_cast<_Unwind_Word>(reinterpret_cast<std::uintptr_t>(value));
+  };
+  _Unwind_SetGR(context, __builtin_eh_return_data_regno(0), word(exception));
+  _Unwind_SetGR(context, __builtin_eh_return_data_regno(1), word(arch::saved_place(number)));
+  _Unwind_SetIP(context, reinterpret_cast<std::uintptr_t>(&libprobe_unwound));
+  return _URC_INSTALL_CONTEXT;
+}
+
+std::uintptr_t libprobe_on_unwound(const void* saved) {
+  const epoch::section section;
+  const hit::in_handler unwind_handlers_may_run;
+  hit::abandon_call(site::calls[arch::slot_of_saved(saved)]);
+  return hit::unprobed(site::resume_unwinding);
 }
 
 /// A handler at an entry or a return threw.

@@ -10,10 +10,10 @@ constinit counted_table<site> sites;
 constinit table<chunk> chunks;
 constinit table<landing> landings;
 constinit table<const char> hop_pages;
-constinit followed_call calls[arch::return_slot_count]{};
 constinit atomic<std::uint64_t> text_version{0};
 __thread thread_state self __attribute__((tls_model("initial-exec")));
 constinit std::uintptr_t errno_offset = 0;
+constinit std::uintptr_t resume_unwinding = 0;
 constinit past_breakpoints past;
 
 }  // namespace libprobe::site

@@ -36,6 +36,8 @@ struct hit {
   bool ordinary = false;   // in ordinary context, with a run that is written down: see ordinary_run
   bool first = true;       // no hook has run: vector registers that are not saved whole are the program's
   followed_call* call = nullptr;      // set by the first retprobe that wants to see the return
+  bool joined = false;                // that call had begun before: a tail call of it leads here
+  retprobe_instance** next_instance = nullptr;  // where that of this hit's next retprobe is linked in
   attachment* replacement = nullptr;  // runs in the function's place
 };
 

@@ -46,7 +46,7 @@ struct thread_state {
   siginfo_t trap_info;
 
   // Of the hit whose handlers are running, for whoever cleans up when one of them never returns:
-  followed_call* beginning;      // its function has not begun
+  followed_call* beginning;      // its function has not been sent to its slot
   retprobe_instance* taken;      // belongs to no call yet
   retprobe_instance* returning;  // still to be given back
   attachment* chosen;            // to replace the function; counted as running, but not begun
@@ -56,10 +56,9 @@ struct thread_state {
   siginfo_t fault_info;
   arch::fault_words fault_words;
 
-  followed_call* calls;         // innermost first
-  followed_call* spare_calls;   // records that are this thread's, and free
-  std::uint32_t looks_to_rest;  // looks at all calls that need not be taken: see drop_stale()
-  followed_call* abandoned;     // unwound just now: the unwinder may still read their return addresses
+  followed_call* spare_calls;  // records that are this thread's, and free
+  bool has_followed;           // it has begun a followed call
+  std::uintptr_t own_call;     // the probed instruction that libprobe itself is about to run; 0: none
   ordinary_run* run;
   outcall_run* jprobe;
   replacement_run* replacement;
@@ -67,6 +66,9 @@ struct thread_state {
   /// A hit now runs no handler.
   [[nodiscard]] bool busy() const noexcept { return in_handler != 0 || in_control != 0; }
 };
+
+/// The function _Unwind_Resume, not its stub.
+extern constinit std::uintptr_t resume_unwinding;
 
 extern __thread thread_state self __attribute__((tls_model("initial-exec")));
 
