@@ -43,6 +43,11 @@ result<displaced> plan(const instruction& what, std::uintptr_t address, bool ste
 result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uintptr_t slot,
                          std::uintptr_t next, std::span<std::uint8_t> code) noexcept;
 
+/// Writes what a replaced function is called by, as its original: it goes on at `body`, the copy of its first
+/// instruction. Fills one slot_unit. Pure, as emit().
+result<slot_layout> emit_original(std::uintptr_t slot, std::uintptr_t body,
+                                  std::span<std::uint8_t> code) noexcept;
+
 /// Where a branch with a relative operand leads; nothing for any other instruction.
 std::optional<std::uintptr_t> branch_target(const instruction& what, std::uintptr_t address) noexcept;
 

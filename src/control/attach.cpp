@@ -58,7 +58,7 @@ bool is_our_code(std::uintptr_t address) noexcept {
   return site::hop_pages.find(address & ~site::page_mask) != nullptr || site::slot_at(address) != nullptr;
 }
 
-result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code,
+result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code, bool replaced,
                                               function_text& functions, slot_store& slots,
                                               std::string& detail) {
   if (const auto why = symbols::probeable(address); why != errc::ok) {
@@ -95,6 +95,11 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
       return slot.error();
     }
     fresh->code = slot->slot;
+    if (replaced) {
+      const auto original = slots.get_original(address, slot->code);
+      if (!original) return original.error();
+      fresh->original_by_trap = original->code;
+    }
   }
   return fresh;
 }
@@ -155,11 +160,15 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
                       return r.what->vectors.most() == arch::vector_use::every_file ||
                              r.what->return_vectors.most() == arch::vector_use::every_file;
                     });
+    const bool replaced = (known != nullptr && known->original_by_trap != 0) ||
+                          std::any_of(requests.begin() + static_cast<std::ptrdiff_t>(i),
+                                      requests.begin() + static_cast<std::ptrdiff_t>(last),
+                                      [](const request& r) { return r.what->replace != nullptr; });
     const bool keeps_x87 = any_vectors && functions_.keeps_x87(whole.address);
     if (known != nullptr && keeps_x87) known->keeps_x87 = true;
-    if (known == nullptr || must_replan(*known, whole)) {
+    if (known == nullptr || must_replan(*known, whole) || (replaced && known->original_by_trap == 0)) {
       if (known != nullptr) add_known_wants(*known, whole);
-      auto made = plan_site(whole.address, whole.step, whole.code, functions_, slots_, detail);
+      auto made = plan_site(whole.address, whole.step, whole.code, replaced, functions_, slots_, detail);
       if (!made) return made.error();
       (*made)->stand_in = known != nullptr ? known->stand_in : whole.stand_in;
       (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
@@ -167,7 +176,7 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       if (whole.after) whole.purpose = site::purpose::any;
       const bool at_entry =
           whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
-      const wants of{{whole.purpose, whole.after, at_entry},
+      const wants of{{whole.purpose, whole.after, at_entry, replaced},
                      whole.no_jump || whole.step || !jumps_are_wanted()};
       if (!placed.trial) plan_jump(**made, of, requests.subspan(last), placed);
       placed.fresh.push_back(std::move(*made));
@@ -190,9 +199,11 @@ void registry::set_body(site::site& at) noexcept {
   const bool by_copies = at.jump != nullptr && !at.yields;
   const auto body = by_copies ? at.first_copy : at.code != nullptr ? at.code->jump_part() : 0;
   at.body.store(body, std::memory_order_release);
+  const auto original = by_copies ? at.original_by_jump : at.original_by_trap;
   for (auto* a = at.first.load(std::memory_order_relaxed); a != nullptr;
        a = a->next.load(std::memory_order_relaxed)) {
-    if (a->book != nullptr) a->book->body.store(body, std::memory_order_release);  // pairs with original_of()
+    if (a->book != nullptr)
+      a->book->body.store(original, std::memory_order_release);  // pairs with original_of()
   }
 }
 

@@ -3,33 +3,53 @@
 #include <gnu/libc-version.h>
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "control/guards.hpp"
 #include "symbols/modules.hpp"
 #include "symbols/symbol_table.hpp"
 
-// In src/hit; known here by name only, as the site calls it.
-extern "C" bool libprobe_on_longjmp(libprobe::registers& regs);
+// In src/hit; known here by name only, as the site calls them.
+extern "C" {
+bool libprobe_on_longjmp(libprobe::registers& regs);
+libprobe::site::step libprobe_on_spawn(libprobe::site::attachment& guard, libprobe::site::hit& hit);
+}
 
 namespace libprobe::control {
+
+namespace {
+
+/// Where libc defines them; each place once, of names of the same function.
+std::vector<std::uintptr_t> entries_of(const symbols::module& libc,
+                                       std::initializer_list<const char*> names) {
+  std::vector<std::uintptr_t> found;
+  for (const char* name : names) {
+    for (const auto* one : libc.symbols().named(name)) {
+      if (std::find(found.begin(), found.end(), one->start) == found.end()) found.push_back(one->start);
+    }
+  }
+  return found;
+}
+
+}  // namespace
 
 std::vector<request> escape_guards() {
   std::vector<request> made;
 #ifndef __SANITIZE_THREAD__  // as in guard_requests()
-  if (!arch::knows_jump_buffers()) return made;
   const auto modules = symbols::current_modules();
   const auto* const libc = modules->find(reinterpret_cast<std::uintptr_t>(&gnu_get_libc_version));
   if (libc == nullptr) return made;
-  // Names of the same function, mostly; ____longjmp_chk, behind the third, is fortified programs'.
-  for (const char* name :
-       {"longjmp", "_longjmp", "siglongjmp", "__longjmp_chk", "__libc_longjmp", "__libc_siglongjmp"}) {
-    for (const auto* found : libc->symbols().named(name)) {
-      const bool known = std::any_of(made.begin(), made.end(),
-                                     [found](const request& r) { return r.address == found->start; });
-      if (known) continue;
-      made.reserve(made.size() + 1);
-      made.push_back(guard_at(found->start, libprobe_on_longjmp));
-    }
+  // ____longjmp_chk, behind __longjmp_chk, is fortified programs'.
+  const auto jumps = entries_of(
+      *libc, {"longjmp", "_longjmp", "siglongjmp", "__longjmp_chk", "__libc_longjmp", "__libc_siglongjmp"});
+  const auto spawns = entries_of(*libc, {"vfork", "__vfork", "posix_spawn", "posix_spawnp"});
+  made.reserve(jumps.size() + spawns.size());
+  if (arch::knows_jump_buffers()) {
+    for (const auto at : jumps) made.push_back(guard_at(at, libprobe_on_longjmp));
+  }
+  for (const auto at : spawns) {
+    made.push_back(guard_at(at, nullptr));
+    made.back().what->before = libprobe_on_spawn;
   }
 #endif
   return made;

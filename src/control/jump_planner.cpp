@@ -32,6 +32,7 @@ struct jump_planner::chain {
   std::array<std::uintptr_t, arch::most_members> copies{};
   site::purpose purpose = site::purpose::any;
   std::uintptr_t body = 0;
+  std::uintptr_t original = 0;
 };
 
 site::detour& jump_planner::detour_of(std::uintptr_t address) {
@@ -60,6 +61,25 @@ bool jump_planner::link_entry(site::purpose purpose, chain& made) {
   return true;
 }
 
+/// A displaced instruction's, that goes on at `next`.
+result<slot_store::handle> jump_planner::copy_of(const arch::displaced& plan, std::uintptr_t address,
+                                                 std::uintptr_t next) {
+  if (next == address + plan.length) return slots_.get(plan, address, true);
+  return slots_.get(slot_kind::linked, address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+    return arch::emit(plan, address, slot, next, code);
+  });
+}
+
+/// Past all handlers: those behind the first instruction are not for calls that a replacement has taken.
+bool jump_planner::link_original(const arch::displaced& first, std::uintptr_t next, chain& made) {
+  const auto copy = copy_of(first, made.about->address, next);
+  if (!copy) return false;
+  const auto original = slots_.get_original(made.about->address, copy->code);
+  if (!original) return false;
+  made.original = original->code;
+  return true;
+}
+
 /// From the last copy to the first, since each goes on in the next.
 bool jump_planner::link(const site::site& at, const function_text::ground& ground,
                         const arch::jump_shape& shape, const wants& of, chain& made) {
@@ -77,6 +97,7 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
   made.about->address = at.address;
   auto next = address;
   for (std::size_t i = shape.members; i-- > 0;) {
+    if (i == 0 && of.replaced && !link_original(plans[0], next, made)) return false;
     if (i == 0 && of.after && !arch::is_branch(plans[0])) {
       const auto behind =
           slots_.get(slot_kind::after, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
@@ -86,12 +107,7 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
       if (!behind) return false;
       next = behind->code;
     }
-    const bool last = next == addresses[i] + plans[i].length;
-    const auto copy = last ? slots_.get(plans[i], addresses[i], true)
-                           : slots_.get(slot_kind::linked, addresses[i],
-                                        [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-                                          return arch::emit(plans[i], addresses[i], slot, next, code);
-                                        });
+    const auto copy = copy_of(plans[i], addresses[i], next);
     if (!copy) return false;
     next = made.copies[i] = copy->code;
   }
@@ -211,6 +227,7 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
   at.detour_body = made.body;
   at.through = made.about;
   at.first_copy = made.copies[0];
+  at.original_by_jump = made.original;
   at.after_by_detour = of.after;
   at.detour_for = made.purpose;
   return true;

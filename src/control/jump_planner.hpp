@@ -23,6 +23,7 @@ class jump_planner {
   struct wants {
     site::purpose purpose = site::purpose::any;
     bool after = false, at_entry = false;
+    bool replaced = false;  // some probe there replaces the function
   };
   void plan(site::site& at, std::uint32_t taken, const wants& of);
 
@@ -52,6 +53,9 @@ class jump_planner {
             const wants& of, chain& made);
   site::detour& detour_of(std::uintptr_t address);
   bool link_entry(site::purpose purpose, chain& made);
+  bool link_original(const arch::displaced& first, std::uintptr_t next, chain& made);
+  result<slot_store::handle> copy_of(const arch::displaced& plan, std::uintptr_t address,
+                                     std::uintptr_t next);
   void add_landings(std::uintptr_t address, const arch::jump_shape& shape);
 
   function_text& functions_;

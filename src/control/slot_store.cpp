@@ -127,6 +127,12 @@ result<slot_store::handle> slot_store::get(const arch::displaced& plan, std::uin
       linked);
 }
 
+result<slot_store::handle> slot_store::get_original(std::uintptr_t address, std::uintptr_t body) {
+  return get(slot_kind::original, address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
+    return arch::emit_original(slot, body, code);
+  });
+}
+
 errc slot_store::write() {
   if (fresh_.empty()) return errc::ok;
   std::vector<os::edit> edits;

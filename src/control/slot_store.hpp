@@ -16,14 +16,15 @@ namespace libprobe::control {
 
 /// What a slot is for. An address may have several of a kind, since each goes on elsewhere.
 enum class slot_kind : std::uint8_t {
-  copy,     // of an instruction, that goes on behind the original
-  stepped,  // the same, under the trap flag
-  linked,   // a copy that goes on elsewhere: behind it in a jump's detour comes another one
-  before,   // calls the handlers, then goes on in a copy
-  after,    // the same, behind a copy
-  count,    // counts, and calls nobody
-  follow,   // calls handlers, then the function from a return slot
-  replace,  // calls another function in its place
+  copy,      // of an instruction, that goes on behind the original
+  stepped,   // the same, under the trap flag
+  linked,    // a copy that goes on elsewhere: behind it in a jump's detour comes another one
+  before,    // calls the handlers, then goes on in a copy
+  after,     // the same, behind a copy
+  count,     // counts, and calls nobody
+  follow,    // calls handlers, then the function from a return slot
+  replace,   // calls another function in its place
+  original,  // what is called as the function that another one replaces
 };
 
 /// Slots for one registration: made in planning, written together, and given back if the registration fails.
@@ -43,6 +44,9 @@ class slot_store {
   /// Of a displaced instruction. `linked`: other code will lead to it. Such slots are never taken back: a
   /// thread anywhere in a chain of code may come to all that follows.
   result<handle> get(const arch::displaced& plan, std::uintptr_t address, bool linked = false);
+
+  /// What a replaced function is called by, whose first instruction's copy lies at `body`.
+  result<handle> get_original(std::uintptr_t address, std::uintptr_t body);
 
   /// Puts the code of all new slots in place, page by page. errc::text_not_writable: none of them is, as
   /// after drop().
@@ -87,7 +91,7 @@ class slot_store {
   std::size_t next_attempt_ = 0;
   std::size_t bound_ = idle_bound;
   // By kind, then by address of the displaced instruction: the newest, which knows the older ones.
-  static constexpr std::size_t kinds = 8;
+  static constexpr std::size_t kinds = static_cast<std::size_t>(slot_kind::original) + 1;
   site::table<site::slot> known_[kinds];
   std::deque<fresh_slot> fresh_;
 };

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "epoch/epoch.hpp"
+#include "hit/guest.hpp"
 #include "hit/run.hpp"
 #include "os/process.hpp"
 #include "os/signals.hpp"
@@ -40,7 +41,8 @@ void meet_calls() noexcept {
   if (!epoch::has_record()) return;
   for (auto& call : site::used_calls()) {
     const auto owner = call.owner.load(std::memory_order_acquire);
-    if (static_cast<int>(owner) == epoch::thread_number() && call.on_own_stack.load(std::memory_order_relaxed))
+    if (static_cast<int>(owner) == epoch::thread_number() &&
+        call.on_own_stack.load(std::memory_order_relaxed))
       drop(call, owner);
   }
   collect_spare_calls();
@@ -77,8 +79,8 @@ void drop_of_ended_threads() noexcept {
 }
 
 void follow_call(site::hit& hit) noexcept {
-  const auto sp = hit.regs.sp();
   if (!site::self.has_followed) meet_calls();
+  const bool in_guest = site::self.spare_count == no_spares && !settle_guest();
   if (auto* const around = joined_call(arch::return_address(hit.regs))) {
     hit.call = around;
     hit.joined = true;
@@ -90,7 +92,8 @@ void follow_call(site::hit& hit) noexcept {
     call = free_record();
   }
   if (call == nullptr) return;
-  begin_with(*call, sp);
+  begin_with(*call, hit.regs.sp());
+  call->of_guest.store(in_guest, std::memory_order_relaxed);
   hit.call = call;
 }
 
@@ -100,6 +103,7 @@ void give_back(site::followed_call& call) noexcept {
 }
 
 void collect_spare_calls() noexcept {
+  if (site::self.spare_count == no_spares) return;
   site::self.spare_calls = nullptr;
   site::self.spare_count = 0;
   if (!epoch::has_record()) return;

@@ -60,10 +60,14 @@ void drop_of_ended_threads() noexcept;
 /// A thread keeps a few, so that calls that follow each other, or lie in each other, change nothing that
 /// threads share.
 inline constexpr std::uint32_t most_spare_calls = 4;
+/// Instead of a thread's spare_count: it is to have none, so that each of its calls is begun by
+/// follow_call().
+inline constexpr std::uint32_t no_spares = 0xffffffff;
 void give_back(site::followed_call& call) noexcept;
 inline void free_call(site::followed_call& call) noexcept {
   call.instances = nullptr;
   call.on_own_stack.store(false, std::memory_order_relaxed);
+  call.of_guest.store(false, std::memory_order_relaxed);
   call.sp.store(0, std::memory_order_relaxed);
   // A guest's thread may leave the thread-local memory to another, with another number.
   if (site::self.spare_count >= most_spare_calls || !epoch::has_record()) return give_back(call);

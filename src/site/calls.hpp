@@ -19,7 +19,8 @@ namespace libprobe::site {
 struct alignas(64) followed_call {
   // Where the return address lies while the function runs; 0: it follows nothing.
   std::atomic<std::uintptr_t> sp{0};
-  retprobe_instance* instances = nullptr;  // the last call's first; those of one call in order of registration
+  retprobe_instance* instances =
+      nullptr;  // the last call's first; those of one call in order of registration
   // What this thread's `follow` was: a signal that came in before a detour could read it may have begun this
   // call.
   std::uintptr_t interrupted = 0;
@@ -28,6 +29,7 @@ struct alignas(64) followed_call {
   // that has changed, so that nobody takes a new owner for the dead one that had the same number.
   std::atomic<std::uint64_t> owner{0};
   std::atomic<bool> on_own_stack{false};  // it lies on that thread's own stack
+  std::atomic<bool> of_guest{false};  // begun in a child that borrows that thread's memory: see hit/guest.hpp
 };
 
 extern constinit followed_call calls[arch::return_slot_count];

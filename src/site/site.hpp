@@ -35,10 +35,10 @@ struct hit {
   bool by_detour = false;  // not by a trap
   bool ordinary = false;   // in ordinary context, with a run that is written down: see ordinary_run
   bool first = true;       // no hook has run: vector registers that are not saved whole are the program's
-  followed_call* call = nullptr;      // set by the first retprobe that wants to see the return
-  bool joined = false;                // that call had begun before: a tail call of it leads here
+  followed_call* call = nullptr;                // set by the first retprobe that wants to see the return
+  bool joined = false;                          // that call had begun before: a tail call of it leads here
   retprobe_instance** next_instance = nullptr;  // where that of this hit's next retprobe is linked in
-  attachment* replacement = nullptr;  // runs in the function's place
+  attachment* replacement = nullptr;            // runs in the function's place
 };
 
 /// What a `before` hook wants.
@@ -141,6 +141,8 @@ struct site : epoch::retired {
       0;  // the displaced instruction's, behind the detour; set before it is published
   std::unique_ptr<jump_text> jump;  // the bytes
   std::uintptr_t detour_body = 0;   // where that detour goes on
+  // Of a function that is replaced: by what the original is called, as long as there is no jump; and else.
+  std::uintptr_t original_by_trap = 0, original_by_jump = 0;
   bool keeps_x87 = false;  // its function has values in x87 registers, which handlers must find elsewhere
   bool yields = false;     // another probe needs bytes of the jump's window: it stays a breakpoint
   const char* why_trap = nullptr;  // why it has no jump

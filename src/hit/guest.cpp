@@ -1,0 +1,30 @@
+#include "hit/guest.hpp"
+
+#include "hit/calls.hpp"
+#include "os/process.hpp"
+
+namespace libprobe::hit {
+
+void expect_guest() noexcept {
+  while (auto* const call = take_spare()) give_back(*call);
+  site::self.spare_count = no_spares;
+}
+
+bool settle_guest() noexcept {
+  if (os::is_guest()) return false;
+  for (auto& call : site::used_calls()) {
+    const auto owner = call.owner.load(std::memory_order_acquire);
+    if (call.of_guest.load(std::memory_order_relaxed) && static_cast<int>(owner) == epoch::thread_number())
+      drop(call, owner);
+  }
+  site::self.spare_count = 0;
+  return true;
+}
+
+}  // namespace libprobe::hit
+
+extern "C" libprobe::site::step libprobe_on_spawn(libprobe::site::attachment& /*guard*/,
+                                                  libprobe::site::hit& /*hit*/) {
+  libprobe::hit::expect_guest();
+  return libprobe::site::step::go_on;
+}

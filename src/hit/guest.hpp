@@ -1,0 +1,17 @@
+// Children that borrow a thread's memory, thread-local memory and all, until they execute another program or
+// end: vfork(), posix_spawn(). Calls that they begin seem to be the thread's, and never return.
+//
+// A guard at libc's entries to these (src/control/escape_guards.cpp) tells of the moment from which on that
+// may be. When the thread itself goes on, such children have gone.
+#pragma once
+
+namespace libprobe::hit {
+
+/// From now on the code that runs here may be a child's.
+void expect_guest() noexcept;
+
+/// After that. True: it is the thread itself, and what children have begun here is over: unwind handlers run.
+/// False: it is a child. Inside a section, in a handler.
+bool settle_guest() noexcept;
+
+}  // namespace libprobe::hit
