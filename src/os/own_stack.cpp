@@ -46,54 +46,68 @@ std::uintptr_t digit(char c) noexcept {
   return static_cast<std::uintptr_t>(c <= '9' ? c - '0' : c - 'a' + 10);
 }
 
-/// A line of /proc/self/maps.
-struct line {
+struct mapping {
   stack_extent extent;
-  bool is_initial = false;  // ends with "[stack]"
+  bool no_access = false;
+  bool is_initial_stack = false;
 };
 
-bool read(small_reader& file, line& to) noexcept {
+/// A line of /proc/self/maps. False at the end.
+bool read(small_reader& file, mapping& to) noexcept {
   to = {};
   char c = 0;
   while (file.next(c) && c != '-') to.extent.low = to.extent.low << 4 | digit(c);
   while (file.next(c) && c != ' ') to.extent.high = to.extent.high << 4 | digit(c);
+  to.no_access = true;
+  while (file.next(c) && c != ' ') to.no_access = to.no_access && (c == '-' || c == 'p' || c == 's');
   std::uint64_t last = 0;  // eight characters
   while (file.next(c) && c != '\n') last = last << 8 | static_cast<unsigned char>(c);
-  to.is_initial = last == 0x205b737461636b5d;  // " [stack]"
+  to.is_initial_stack = last == 0x205b737461636b5d;  // " [stack]"
   return c == '\n';
 }
 
-/// The mapping that holds an address, since Linux 6.11 (PROCMAP_QUERY, linux/fs.h): some 3 us, however many
-/// mappings there are.
-bool query(const small_reader& maps, std::uintptr_t address, stack_extent& to) noexcept {
+/// The mapping that holds an address, since Linux 6.11 (PROCMAP_QUERY, linux/fs.h): some microseconds,
+/// however many there are.
+bool query(const small_reader& maps, std::uintptr_t address, mapping& to) noexcept {
   struct procmap_query {
-    std::uint64_t size, flags, address, start, end, rest[8];
+    std::uint64_t size, query_flags, address, start, end, flags, rest[7];
   } asked{};
+  static_assert(sizeof asked == 104);
   asked.size = sizeof asked;
   asked.address = address;
-  static_assert(sizeof asked == 104);
   constexpr long procmap_query = _IOWR('f', 17, struct procmap_query);
+  constexpr std::uint64_t readable = 1, writable = 2, executable = 4;
   if (arch::system_call(__NR_ioctl, maps.number(), procmap_query, reinterpret_cast<long>(&asked)) != 0)
     return false;
-  to = {asked.start, asked.end};
+  to = {{asked.start, asked.end}, (asked.flags & (readable | writable | executable)) == 0, false};
   return true;
 }
 
-void find_own_stack(bool initial) noexcept {
-  // libc puts the control block of any other thread on top of its stack.
-  const auto top = arch::thread_base();
+/// The mapping that holds an address, and the one before it.
+bool find(std::uintptr_t address, mapping& at, mapping& before) noexcept {
   small_reader file{"/proc/self/maps"};
-  stack_extent found;
-  if (initial || !query(file, top, found)) {
-    for (line one; read(file, one);) {
-      if (initial ? !one.is_initial : !one.extent.has(top)) continue;
-      found = one.extent;
-      break;
-    }
+  if (query(file, address, at)) return query(file, at.extent.low - 1, before);
+  while (read(file, at)) {
+    if (at.extent.has(address)) return true;
+    before = at;
   }
-  if (found.high == 0) return;
-  if (!initial) found.high = top;
-  own_stack = found;
+  return false;
+}
+
+void find_initial_stack() noexcept {
+  small_reader file{"/proc/self/maps"};
+  for (mapping one; read(file, one);) {
+    if (one.is_initial_stack) own_stack = one.extent;
+  }
+}
+
+/// libc puts the control block of any other thread on top of its stack, and a guard below it, from where on
+/// all is the stack. Where there is none the program has given memory of its own, of which no more is known.
+void find_stack_of_thread() noexcept {
+  const auto top = arch::thread_base();
+  mapping at, before;
+  if (!find(top, at, before) || before.extent.high != at.extent.low || !before.no_access) return;
+  own_stack = {at.extent.low, top};
 }
 
 /// Asked of the kernel, which looks at the memory before it finds that there is no such way to change a mask.
@@ -117,11 +131,14 @@ bool ran_off(std::uintptr_t sp) noexcept {
 
 __thread stack_extent own_stack __attribute__((tls_model("initial-exec"))) = {};
 
-void find_own_stack() noexcept { find_own_stack(is_initial_thread()); }
+void find_own_stack() noexcept {
+  if (is_initial_thread()) return find_initial_stack();
+  find_stack_of_thread();
+}
 
 bool on_own_stack(std::uintptr_t sp) noexcept {
   const bool initial = is_initial_thread();
-  if (own_stack.high == 0 || (initial && !own_stack.has(sp))) find_own_stack(initial);
+  if (own_stack.high == 0 || (initial && !own_stack.has(sp))) find_own_stack();
   return own_stack.has(sp) || ran_off(sp);
 }
 

@@ -26,7 +26,8 @@ class counter {
 
 /// A call that has not ended yet.
 struct frame {
-  const void* call;  // its retprobe_instance; null: ended out of order
+  // Its retprobe_instance; null: it has ended, by whatever thread, though others above have not.
+  std::atomic<const void*> call;
   std::uint64_t start;
   std::uint64_t paused;    // the buffer's, at the start
   std::uint64_t children;  // ticks in profiled callees

@@ -31,18 +31,43 @@ void record_event(buffer& mine, const capacity& room, const frame& call, std::ui
   mine.event_count.store(at + 1, std::memory_order_release);
 }
 
-// Ends the innermost call.
-void pop(buffer& mine, const capacity& room, std::uint64_t now) noexcept {
-  const frame& call = mine.frames[--mine.depth];
+// A call's time.
+void account(buffer& mine, const capacity& room, std::uint64_t depth, std::uint64_t now) noexcept {
+  const frame& call = mine.frames[depth];
   const auto duration = not_negative(now - call.start);
   // Taking stacks of what it called is not its time.
   const auto elapsed = not_negative(duration - (mine.paused - call.paused));
-  if (mine.depth != 0) mine.frames[mine.depth - 1].children += elapsed;
+  if (depth != 0) mine.frames[depth - 1].children += elapsed;
   node& place = mine.nodes[call.node];
   place.total.add(elapsed);
   place.self.add(not_negative(elapsed - call.children));
   mine.latencies[call.function * buckets::count + buckets::of(elapsed)].add(1);
   record_event(mine, room, call, duration);
+}
+
+// Calls on other stacks of the thread may lie above one that ends, and end later.
+void trim(buffer& mine) noexcept {
+  while (mine.depth != 0 && mine.frames[mine.depth - 1].call.load(std::memory_order_acquire) == nullptr)
+    --mine.depth;
+}
+
+// The calling thread's; null where the call has ended in another one than it began in, or began in another
+// run.
+buffer* end(retprobe_instance& call, session& shared, std::uint64_t now) noexcept {
+  const auto [where, depth] = call.data_as<mark>();
+  const void* expected = &call;
+  if (where != shared.mine()) {
+    // Pairs with trim(), by the thread that has the frame.
+    where->frames[depth].call.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+    return nullptr;
+  }
+  auto& mine = *where;
+  if (depth >= mine.depth || mine.frames[depth].call.load(std::memory_order_relaxed) != expected)
+    return nullptr;
+  account(mine, shared.room, depth, now);
+  mine.frames[depth].call.store(nullptr, std::memory_order_relaxed);
+  trim(mine);
+  return &mine;
 }
 
 }  // namespace
@@ -57,6 +82,7 @@ int entered(retprobe_instance& call, registers& regs) noexcept {
   }
   const auto session_number = shared.number.load(std::memory_order_relaxed);
   if (mine->session != session_number) mine->begin(session_number);
+  trim(*mine);
   const auto depth = mine->depth;
   const auto parent = depth == 0 ? buffer::root : mine->frames[depth - 1].node;
   const auto place = mine->child(parent, function.number, shared.room);
@@ -67,7 +93,7 @@ int entered(retprobe_instance& call, registers& regs) noexcept {
     return 1;
   }
   frame& top = mine->frames[depth];
-  top.call = &call;
+  top.call.store(&call, std::memory_order_relaxed);
   top.children = 0;
   top.node = place;
   top.function = function.number;
@@ -87,33 +113,26 @@ int entered(retprobe_instance& call, registers& regs) noexcept {
 void returned(retprobe_instance& call, registers& /*regs*/) noexcept {
   session& shared = *of(call).owner;
   const auto now = shared.timer.now();
-  const auto [where, depth] = call.data_as<mark>();
-  // On another thread than it began (a coroutine), or behind the end of a call around it.
-  if (where != shared.mine() || depth >= where->depth || where->frames[depth].call != &call) {
-    if (buffer* const mine = shared.mine()) mine->untimed.add(1);
+  buffer* const mine = end(call, shared, now);
+  if (mine == nullptr) {
+    if (buffer* const here = shared.mine()) here->untimed.add(1);
     return;
   }
-  // Those above were left by a longjmp that nobody has told yet.
-  while (where->depth > depth + 1) {
-    where->nodes[where->frames[where->depth - 1].node].unwound.add(1);
-    pop(*where, shared.room, now);
-  }
-  pop(*where, shared.room, now);
-  const frame& ended = where->frames[depth];
+  const frame& ended = mine->frames[call.data_as<mark>().depth];
   if (!ended.sampled) return;
-  take_stack(*where, shared.room, ended, call.return_address());
-  where->paused += shared.timer.now() - now;
+  take_stack(*mine, shared.room, ended, call.return_address());
+  mine->paused += shared.timer.now() - now;
 }
 
 void unwound(retprobe_instance& call) noexcept {
-  session& shared = *of(call).owner;
-  const auto now = shared.timer.now();
-  const auto [where, depth] = call.data_as<mark>();
-  if (where != shared.mine() || depth >= where->depth || where->frames[depth].call != &call) return;
-  where->nodes[where->frames[depth].node].unwound.add(1);
-  where->frames[depth].call = nullptr;
-  // A longjmp is told late: calls that are going on may stand above. They end first.
-  while (where->depth != 0 && where->frames[where->depth - 1].call == nullptr) pop(*where, shared.room, now);
+  const chosen& function = of(call);
+  session& shared = *function.owner;
+  if (buffer* const mine = end(call, shared, shared.timer.now())) {
+    mine->nodes[mine->frames[call.data_as<mark>().depth].node].unwound.add(1);
+  } else if (buffer* const here = shared.mine()) {
+    here->untimed.add(1);
+    here->nodes[here->child(buffer::root, function.number, shared.room)].unwound.add(1);
+  }
 }
 
 }  // namespace libprobe::profile
