@@ -28,6 +28,7 @@ class followed {
   [[nodiscard]] std::uint64_t returns() const { return returns_; }
   [[nodiscard]] std::uint64_t unwinds() const { return unwinds_; }
   [[nodiscard]] std::uint64_t missed() const { return nmissed(probe_); }
+  [[nodiscard]] bool right() const { return hits(probe_) == entries_ && wrong_ == 0; }
   /// Nobody is inside, and nothing was lost.
   [[nodiscard]] bool balanced() const {
     return entries_ == returns_ + unwinds_ && hits(probe_) == entries_ && wrong_ == 0;
