@@ -65,6 +65,7 @@ bool lies_there(const site::followed_call& call) noexcept {
 }
 
 void drop_of_ended_threads() noexcept {
+  settle_guest();
   int alive = epoch::thread_number();  // the last one found so: calls of a thread come in runs
   for (auto& call : site::used_calls()) {
     const auto owner = call.owner.load(std::memory_order_acquire);  // pairs with own(): what it says is whole
@@ -80,7 +81,7 @@ void drop_of_ended_threads() noexcept {
 
 void follow_call(site::hit& hit) noexcept {
   if (!site::self.has_followed) meet_calls();
-  const bool in_guest = site::self.spare_count == no_spares && !settle_guest();
+  const bool in_guest = !settle_guest();
   if (auto* const around = joined_call(arch::return_address(hit.regs))) {
     hit.call = around;
     hit.joined = true;

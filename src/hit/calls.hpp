@@ -53,7 +53,8 @@ bool lies_there(const site::followed_call& call) noexcept;
 /// As abandon_call(), if it still has that owner: several may find that it is over.
 void drop(site::followed_call& call, std::uint64_t owner) noexcept;
 
-/// The calls of ended threads that lay on their own stacks: unwind handlers run here. Inside a section, in a
+/// The calls of ended threads that lay on their own stacks, and of guests that this thread has had: unwind
+/// handlers run here. Inside a section, in a
 /// handler; a system call for each thread that has calls.
 void drop_of_ended_threads() noexcept;
 

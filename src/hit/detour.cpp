@@ -80,7 +80,8 @@ constexpr int undone = -1;
 
 /// The detour calls the function from its slot, for which it reads `follow`. From here to there a signal may
 /// come in: its own calls put back what they find, see end_call().
-inline void send_to_slot(const registers& regs, std::uintptr_t body, const site::followed_call& call) noexcept {
+inline void send_to_slot(const registers& regs, std::uintptr_t body,
+                         const site::followed_call& call) noexcept {
   site::self.follow = arch::call_from_detour(regs.sp(), body, site::number_of(call));
   site::self.beginning = nullptr;  // from here on the stack tells of it: see abandon_passed()
 }

@@ -6,11 +6,13 @@
 namespace libprobe::hit {
 
 void expect_guest() noexcept {
+  settle_guest();
   while (auto* const call = take_spare()) give_back(*call);
   site::self.spare_count = no_spares;
 }
 
 bool settle_guest() noexcept {
+  if (site::self.spare_count != no_spares) return true;
   if (os::is_guest()) return false;
   for (auto& call : site::used_calls()) {
     const auto owner = call.owner.load(std::memory_order_acquire);

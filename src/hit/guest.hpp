@@ -7,11 +7,11 @@
 
 namespace libprobe::hit {
 
-/// From now on the code that runs here may be a child's.
+/// From now on the code that runs here may be a child's. Inside a section, in a handler, as what follows.
 void expect_guest() noexcept;
 
-/// After that. True: it is the thread itself, and what children have begun here is over: unwind handlers run.
-/// False: it is a child. Inside a section, in a handler.
+/// True: it is the thread itself, and what children have begun here is over: unwind handlers run. False: it
+/// is a child. A system call, if a child was to be expected.
 bool settle_guest() noexcept;
 
 }  // namespace libprobe::hit

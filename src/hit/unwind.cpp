@@ -58,8 +58,8 @@ using namespace libprobe;
 
 extern "C" {
 
-/// An exception, or the thread's end, comes to a return slot: it lands there, as where a function cleans up. So
-/// the slot is free when the unwinder has left it, and not before.
+/// An exception, or the thread's end, comes to a return slot: it lands there, as where a function cleans up.
+/// So the slot is free when the unwinder has left it, and not before.
 _Unwind_Reason_Code libprobe_return_personality(int, _Unwind_Action actions, _Unwind_Exception_Class,
                                                 _Unwind_Exception* exception, _Unwind_Context* context) {
   if (!hit::is_cleanup(actions)) return _URC_CONTINUE_UNWIND;
