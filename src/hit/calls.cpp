@@ -30,7 +30,7 @@ site::followed_call* free_record() noexcept {
 
 /// True if what such a record stands for went with its thread: a call on its own stack, or a spare one.
 bool goes_with_thread(const site::followed_call& call) noexcept {
-  return call.on_own_stack.load(std::memory_order_relaxed) || call.sp.load(std::memory_order_relaxed) == 0;
+  return call.on_own_stack.load(std::memory_order_relaxed) || call.sp.load(std::memory_order_acquire) == 0;
 }
 
 /// The thread's first followed call: whatever it has begun belonged to a dead one with the same number.
@@ -109,7 +109,8 @@ void collect_spare_calls() noexcept {
   site::self.spare_count = 0;
   if (!epoch::has_record()) return;
   for (auto& call : site::used_calls()) {
-    if (site::owner_of(call) == epoch::thread_number() && call.sp.load(std::memory_order_relaxed) == 0)
+    // In this order: whoever frees a call of this thread's takes it over first. Pairs with free_call().
+    if (call.sp.load(std::memory_order_acquire) == 0 && site::owner_of(call) == epoch::thread_number())
       free_call(call);
   }
 }

@@ -66,13 +66,14 @@ inline constexpr std::uint32_t most_spare_calls = 4;
 inline constexpr std::uint32_t no_spares = 0xffffffff;
 void give_back(site::followed_call& call) noexcept;
 inline void free_call(site::followed_call& call) noexcept {
+  // First of all: a free record of a thread's is that thread's to take, see collect_spare_calls().
+  if (const int me = epoch::thread_number(); site::owner_of(call) != me) site::own(call, me);
   call.instances = nullptr;
   call.on_own_stack.store(false, std::memory_order_relaxed);
   call.of_guest.store(false, std::memory_order_relaxed);
-  call.sp.store(0, std::memory_order_relaxed);
+  call.sp.store(0, std::memory_order_release);  // pairs with goes_with_thread()
   // A guest's thread may leave the thread-local memory to another, with another number.
   if (site::self.spare_count >= most_spare_calls || !epoch::has_record()) return give_back(call);
-  if (const int me = epoch::thread_number(); site::owner_of(call) != me) site::own(call, me);
   call.next = site::self.spare_calls;
   site::self.spare_calls = &call;
   ++site::self.spare_count;
