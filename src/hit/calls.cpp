@@ -73,7 +73,7 @@ void drop_of_ended_threads() noexcept {
     if (thread <= 0 || thread == alive || !goes_with_thread(call)) continue;
     if (os::thread_exists(thread)) {
       alive = thread;
-    } else {
+    } else if (goes_with_thread(call)) {  // again: until its end the thread may have begun another call with it
       drop(call, owner);
     }
   }
