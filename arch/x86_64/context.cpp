@@ -11,6 +11,8 @@ extern const char libprobe_guarded_access[];
 extern const char libprobe_guarded_exit[];
 extern const char libprobe_guarded_stack_access[];
 extern const char libprobe_guarded_stack_exit[];
+extern const char libprobe_copy_live[], libprobe_copy_live_next[], libprobe_copy_area[],
+    libprobe_copy_area_end[];
 }
 
 namespace libprobe::arch {
@@ -153,13 +155,20 @@ void set_single_step(registers& regs, bool on) noexcept {
 }
 
 bool fix_guarded_load(ucontext_t& context) noexcept {
-  auto& ip = context.uc_mcontext.gregs[REG_RIP];
-  if (ip == reinterpret_cast<greg_t>(libprobe_guarded_access)) {
-    ip = reinterpret_cast<greg_t>(libprobe_guarded_exit);
-    return true;
-  }
-  if (ip == reinterpret_cast<greg_t>(libprobe_guarded_stack_access)) {
-    ip = reinterpret_cast<greg_t>(libprobe_guarded_stack_exit);
+  struct fixed {
+    const char *at, *exit;
+  };
+  const fixed loads[] = {{libprobe_guarded_access, libprobe_guarded_exit},
+                         {libprobe_guarded_stack_access, libprobe_guarded_stack_exit},
+                         {libprobe_copy_live, libprobe_copy_live_next},
+                         {libprobe_copy_area, libprobe_copy_area_end}};
+  auto& g = context.uc_mcontext.gregs;
+  for (const auto& one : loads) {
+    if (g[REG_RIP] != reinterpret_cast<greg_t>(one.at)) continue;
+    // It stores, too, and the stack may have come to its end.
+    const bool by_load = static_cast<std::uint64_t>(g[REG_CR2] - g[REG_RSI]) < sizeof(std::uint64_t);
+    if (one.at == libprobe_copy_area && !by_load) return false;
+    g[REG_RIP] = reinterpret_cast<greg_t>(one.exit);
     return true;
   }
   return false;

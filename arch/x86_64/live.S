@@ -33,8 +33,12 @@ libprobe_call_live:
         andq    $63, %rsi
         subq    %rsi, %rsp
         andq    $-16, %rsp
+        .globl  libprobe_copy_live, libprobe_copy_live_next
+        .hidden libprobe_copy_live, libprobe_copy_live_next
+libprobe_copy_live:                     // what lies above the caller's frame may be another stack, and be unmapped now
 1:      movq    -8(%rcx,%rdx,8), %rsi
         movq    %rsi, -8(%rsp,%rdx,8)
+libprobe_copy_live_next:
         decq    %rdx
         jnz     1b
         jmp     3f

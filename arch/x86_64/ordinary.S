@@ -92,7 +92,11 @@ libprobe_call:
         shrq    $3, %rcx
         jz      3f
         movq    %rsp, %rdi
+        .globl  libprobe_copy_area, libprobe_copy_area_end
+        .hidden libprobe_copy_area, libprobe_copy_area_end
+libprobe_copy_area:                     // what lies above the caller's frame may be another stack, and be unmapped now
         rep movsq
+libprobe_copy_area_end:
 3:      testq   %r14, %r14
         jz      4f
         restore_vectors %r14

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "support/every_kind.hpp"
+#include "support/fibers.hpp"
 #include "support/retprobing.hpp"
 
 namespace libprobe {
@@ -142,6 +143,47 @@ struct alternate {
   guarded_stack memory;
   stack_t before{};
 };
+
+// ---- what lies above a stack ----
+
+long entered_with(long x) { return x; }
+long in_its_place(long x) { return x + 2; }
+TEST(SmallStacks, MemoryAboveThemComesAndGoes) {
+  // Of the argument area 4 KiB are copied, so far as they are there: above a fiber's first frames may be the
+  // stack of another one, which a third thread unmaps at that very moment.
+  constexpr std::size_t page = 4096, size = 16 * page;
+  auto* const memory = static_cast<char*>(
+      mmap(nullptr, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(memory, MAP_FAILED);
+  jprobe entry{.at = &subject, .entry = reinterpret_cast<void*>(&entered_with)};
+  replacement place{.at = &subject,
+                    .entry = reinterpret_cast<void*>(&in_its_place),
+                    .stack_bytes = 4096,
+                    .result = result_registers::first_integer};
+  std::atomic<bool> stop{false};
+  std::thread other{[&] {
+    while (!stop) {
+      munmap(memory + size, page);
+      mmap(memory + size, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    }
+  }};
+  int wrong = 0;
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_FALSE(round == 0 ? register_jprobe(entry) : register_replacement(place));
+    test::fiber near_the_top{[&](test::fiber&) {
+                               for (int i = 0; i < 30'000; ++i)
+                                 wrong += opaque(subject)(i) != i + 1 + round ? 1 : 0;
+                             },
+                             memory, size};
+    EXPECT_FALSE(near_the_top.resume());
+    unregister_jprobe(entry);
+    unregister_replacement(place);
+  }
+  stop = true;
+  other.join();
+  munmap(memory, size + page);
+  EXPECT_EQ(wrong, 0);
+}
 
 TEST(AlternateStacks, HandlersOnThemHitEveryKind) {
   every_kind all;
