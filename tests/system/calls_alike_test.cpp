@@ -273,5 +273,22 @@ TEST_P(BothWays, AndNotWhereAReplacementTakesTheCall) {
   EXPECT_EQ(seen("pxr", plainly), "prxXR101=101");
 }
 
+// Before the function in order of registration, whichever kind: pre_handlers, entry handlers, jprobes. Then
+// the replacement; or the function, with the post_handlers behind its first instruction. Then the return
+// handlers.
+TEST_P(BothWays, AllKindsRunInOneOrder) {
+  EXPECT_EQ(seen("pqtrsjlc", plainly), "pqtrsjJPQTR101S=102");
+  EXPECT_EQ(seen("cljsrtqp", plainly), "jJsrtqpTQPSR102=102");
+  EXPECT_EQ(seen("rpjsqt", left_alone), "rpjJsqtPQTR102=102");
+  EXPECT_EQ(seen("pqrsj", from_a_handler), "pq150rsjJPQR105S=106") << "inside a handler it runs alone";
+  EXPECT_EQ(seen("ptqrsj", taken_over), "pt=77") << "those behind it miss the call";
+  EXPECT_EQ(seen("jrsp", thrown), "jJrspPUV!-1");
+  EXPECT_EQ(seen("jrsp", entry_throws), "j!9") << "as if the function had thrown, before all others";
+  EXPECT_EQ(seen("jrsp", early_return), "jrspPR106S=107");
+  EXPECT_EQ(seen("xpqtrsjlc", plainly), "pqtrsjJxXR101S=102");
+  EXPECT_EQ(seen("cljsrtqpx", twice), "jJsrtqpxXSR221=221");
+  EXPECT_EQ(seen("rxj", replacement_throws), "rjJxU!10");
+}
+
 }  // namespace
 }  // namespace libprobe
