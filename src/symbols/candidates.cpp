@@ -142,8 +142,14 @@ std::string describe_all(const candidates& list) {
   std::string text;
   for (const candidate& one : list) {
     const std::string version = one.which->version.empty() ? "" : fmt::format("@{}", one.which->version);
-    text += fmt::format("\n{}{}  {}  {:#x}", demangled(one.which->name), version, one.owner->file_name,
-                        one.address);
+    // Rust functions of one path differ in their hashes only.
+    std::string name = demangled(one.which->name);
+    const auto is_namesake = [&](const candidate& other) {
+      return other.which != one.which && other.which->name != one.which->name &&
+             demangled(other.which->name) == name;
+    };
+    if (std::ranges::any_of(list, is_namesake)) name += fmt::format(" ({})", one.which->name);
+    text += fmt::format("\n{}{}  {}  {:#x}", name, version, one.owner->file_name, one.address);
   }
   return text;
 }

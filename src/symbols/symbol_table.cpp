@@ -5,6 +5,8 @@
 #include <iterator>
 #include <span>
 
+#include "symbols/cxx_name.hpp"
+
 namespace libprobe::symbols {
 namespace {
 
@@ -99,7 +101,7 @@ std::vector<const symbol*> symbol_table::mangled_with(std::string_view identifie
   std::vector<const symbol*> found;
   if (identifier.empty()) {
     for (const symbol& one : symbols_) {
-      if (one.name.starts_with("_Z")) found.push_back(&one);
+      if (is_mangled(one.name)) found.push_back(&one);
     }
     return found;
   }
@@ -128,7 +130,7 @@ const symbol_table::index& symbol_table::identifiers() const {
   std::call_once(identifiers_made_, [&] {
     for (std::uint32_t number = 0; number < symbols_.size(); ++number) {
       const std::string_view name = symbols_[number].name;
-      if (!name.starts_with("_Z")) continue;
+      if (!is_mangled(name)) continue;
       each_identifier(name, [&](std::string_view one) { identifiers_.emplace_back(hash_of(one), number); });
     }
     std::ranges::sort(identifiers_);

@@ -57,7 +57,8 @@ class symbol_table {
   [[nodiscard]] std::vector<const symbol*> starting_at(std::uintptr_t address) const;
   /// All symbols of that linker name, of any version.
   [[nodiscard]] std::vector<const symbol*> named(std::string_view name) const;
-  /// All C++ symbols whose mangled name has that identifier in it; all of them for an empty identifier.
+  /// All C++ and Rust symbols whose mangled name has that identifier in it; all of them for an empty
+  /// identifier.
   [[nodiscard]] std::vector<const symbol*> mangled_with(std::string_view identifier) const;
 
   /// Whether the address lies in a section of procedure linkage stubs; always false without sections_known().
