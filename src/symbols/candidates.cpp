@@ -196,6 +196,13 @@ result<std::uintptr_t> find_name(const snapshot& now, const query& wanted, std::
   if (found.empty()) {
     detail = wanted.module.empty() ? fmt::format("no loaded module has a function \"{}\"", name)
                                    : fmt::format("\"{}\" has no function \"{}\"", wanted.module, name);
+    for (const module* owner : modules) {
+      if (owner->symbols().file_is_gone())
+        detail += fmt::format(
+            "; the file of {} has been replaced or deleted since it was loaded, and only what it exports is "
+            "known",
+            owner->file_name);
+    }
     return errc::symbol_not_found;
   }
   if (found.size() > 1) {

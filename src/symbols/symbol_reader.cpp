@@ -5,6 +5,7 @@
 #include <cstring>
 #include <tuple>
 
+#include "os/maps.hpp"
 #include "symbols/dynamic.hpp"
 #include "symbols/modules.hpp"
 #include "symbols/symbol_table.hpp"
@@ -24,6 +25,14 @@ bool is_file_of(const module& owner, const elf_file& file) {
     });
   });
   return same;
+}
+
+// The kernel knows whether the file that is mapped still has its name: another one may have it, with the same
+// layout. (The device and the inode are not compared: overlay file systems show others in the maps.)
+bool is_file_deleted(const module& owner) {
+  if (owner.what != module::kind::library) return false;  // the program's is opened by the process itself
+  const auto mapped = os::mapping_at(owner.segments.front().start);
+  return mapped && mapped->path.ends_with(" (deleted)");
 }
 
 std::string debug_file_path(const std::vector<std::uint8_t>& build_id) {
@@ -101,7 +110,14 @@ void symbol_table::read_file(const module& owner) {
 }
 
 void symbol_table::read_sections(const module& owner, const elf_file& file) {
+  const bool deleted = is_file_deleted(owner);
   sections_known_ = true;
+  if (deleted && file && !owner.build_id.empty() && file->build_id() == owner.build_id) {
+    // The same again: installed anew.
+  } else if (deleted || (file && !is_file_of(owner, *file))) {
+    file_is_gone_ = true;
+    return;
+  }
   executable_.clear();
   for (const auto& section : file.sections()) {
     const range where{owner.bias + section.address, owner.bias + section.address + section.size};

@@ -77,6 +77,8 @@ class symbol_table {
   using index = std::vector<std::pair<std::uint32_t, std::uint32_t>>;  // hash of a name, number of the symbol
 
   void read_memory(const module& owner);
+  /// The file has been replaced, or deleted, since it was loaded: what only it knows is not known.
+  [[nodiscard]] bool file_is_gone() const noexcept { return file_is_gone_; }
   void read_file(const module& owner);
   void read_sections(const module& owner, const elf_file& file);
   bool read_symbols(const module& owner, const elf_file& file);
@@ -103,3 +105,4 @@ class symbol_table {
 };
 
 }  // namespace libprobe::symbols
+  bool file_is_gone_ = false;
