@@ -55,6 +55,7 @@ errc look_up(std::span<const wish> wishes, std::vector<control::request>& reques
     if (address) {
       request.address = *address;
       requests.push_back(request);
+      request.pointed = w.at->what() == location::kind::function;
       continue;
     }
     const bool missing =

@@ -58,9 +58,9 @@ bool is_our_code(std::uintptr_t address) noexcept {
   return site::hop_pages.find(address & ~site::page_mask) != nullptr || site::slot_at(address) != nullptr;
 }
 
-result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code,
-                                              function_text& functions, slot_store& slots,
+result<std::unique_ptr<site::site>> plan_site(const request& of, function_text& functions, slot_store& slots,
                                               std::string& detail) {
+  const auto address = of.address;
   if (const auto why = symbols::probeable(address); why != errc::ok) {
     detail = why == errc::unsupported_environment
                  ? fmt::format("{:#x} lies in no module, and /proc/self/maps cannot be read", address)
@@ -68,7 +68,7 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
                                make_error_code(why).message());
     return why;
   }
-  const auto what = functions.instruction_at(address, detail);
+  const auto what = functions.instruction_at(address, of.pointed, detail);
   if (!what) return what.error();
   if (const auto target = arch::branch_target(*what, address); target && is_our_code(*target)) {
     detail =
@@ -80,7 +80,7 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
                          address, symbols::describe(address).symbol);
     return errc::text_changed;
   }
-  const auto plan = arch::plan(*what, address, step);
+  const auto plan = arch::plan(*what, address, of.step);
   if (!plan) {
     detail = fmt::format("the instruction at {:#x} cannot be displaced", address);
     return plan.error();
@@ -88,7 +88,7 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
   auto fresh = std::make_unique<site::site>();
   fresh->address = address;
   fresh->plan = *plan;
-  if (code || plan->how != method::emulate) {
+  if (of.code || plan->how != method::emulate) {
     const auto slot = slots.get(*plan, address);
     if (!slot) {
       detail = fmt::format("no code memory within reach of {:#x}", address);
@@ -134,12 +134,13 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       whole.step = whole.step || requests[last].step;
       whole.code = whole.code || requests[last].code;
       whole.entry = whole.entry || requests[last].entry;
+      whole.pointed = whole.pointed || requests[last].pointed;
       whole.follow = whole.follow || requests[last].follow;
       whole.after = whole.after || requests[last].after;
       whole.no_jump = whole.no_jump || requests[last].no_jump;
       if (last != i && !serves(whole.purpose, requests[last].purpose)) whole.purpose = site::purpose::any;
     }
-    if (whole.entry && !functions_.is_entry(whole.address)) {
+    if (whole.entry && !functions_.is_entry(whole.address, whole.pointed)) {
       detail = fmt::format("{:#x} is not a function's first instruction", whole.address);
       return errc::not_function_entry;
     }
@@ -159,14 +160,13 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
     if (known != nullptr && keeps_x87) known->keeps_x87 = true;
     if (known == nullptr || must_replan(*known, whole)) {
       if (known != nullptr) add_known_wants(*known, whole);
-      auto made = plan_site(whole.address, whole.step, whole.code, functions_, slots_, detail);
+      auto made = plan_site(whole, functions_, slots_, detail);
       if (!made) return made.error();
       (*made)->stand_in = known != nullptr ? known->stand_in : whole.stand_in;
       (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
       (*made)->module = modules_->find(whole.address);
       if (whole.after) whole.purpose = site::purpose::any;
-      const bool at_entry =
-          whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
+      const bool at_entry = whole.purpose == site::purpose::count && functions_.is_only_called(whole.address);
       const wants of{{whole.purpose, whole.after, at_entry},
                      whole.no_jump || whole.step || !jumps_are_wanted()};
       if (!placed.trial) plan_jump(**made, of, requests.subspan(last), placed);
