@@ -372,14 +372,21 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
 
 namespace {
 
-/// A breakpoint kills where SIGTRAP is blocked.
+/// A breakpoint kills where SIGTRAP is blocked. False if it still is, in a thread that is remembered.
 bool unblock_trap() {
   std::uint64_t before = 0;
   os::change_mask(SIG_UNBLOCK, os::signal_bit(SIGTRAP), &before);
   auto& blocked = site::self.trap_blocked;
   blocked = blocked || (before & os::signal_bit(SIGTRAP)) != 0;
-  return os::unblock_in_other_threads(
-      SIGTRAP, static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(&blocked) - arch::thread_base()));
+  set_deaf_thread(os::unblock_in_other_threads(
+      SIGTRAP,
+      static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(&blocked) - arch::thread_base())));
+  return deaf_thread() == 0;
+}
+
+std::string why_blocked() {
+  return fmt::format("{} has SIGTRAP blocked, and {} that be changed", os::describe_thread(deaf_thread()),
+                     os::is_traced() ? "a debugger does not let" : "the kernel does not let");
 }
 
 }  // namespace
@@ -391,9 +398,14 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
   auto why = plan(requests, trial, detail);
   slots_.drop();
   if (why != errc::ok) return why;
-  // A debugger keeps others from changing threads' masks: as long as all probes are jumps, none need be.
+  // A debugger and a sandbox keep others from changing threads' masks: as long as all probes are jumps, none
+  // need be.
+  const bool unblocked = unblock_trap();
   const bool avoided = traps_are_avoided();
-  if (!unblock_trap() && !avoided) return errc::trap_blocked;
+  if (!unblocked && !avoided) {
+    detail = why_blocked();
+    return errc::trap_blocked;
+  }
   if (!guards_stand_) {
     auto guards = guard_requests();
     if (avoided) {
@@ -411,7 +423,9 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
   }
   // From now on nobody can block it. Who has done so just before they were in place is let off again.
   guarded_ = unblock_trap();
-  return guarded_ || avoided ? errc::ok : errc::trap_blocked;
+  if (guarded_ || traps_are_avoided()) return errc::ok;
+  detail = why_blocked();
+  return errc::trap_blocked;
 }
 
 /// As planned, nothing of all this traps.
@@ -428,10 +442,8 @@ errc registry::all_are_jumps(std::span<const request> requests, const placement&
       placed.yielding.begin(), placed.yielding.end(),
       [&](const site::site* at) { return !is_jump(at->address) || taken_behind(at->address) != 0; });
   if (trap == requests.end() && !gives_way) return errc::ok;
-  detail = fmt::format(
-      "under a debugger the mask of a thread that has SIGTRAP blocked cannot be changed, and {:#x} "
-      "can only be a breakpoint",
-      trap != requests.end() ? trap->address : placed.yielding.front()->address);
+  detail = fmt::format("{}, and {:#x} can only be a breakpoint", why_blocked(),
+                       trap != requests.end() ? trap->address : placed.yielding.front()->address);
   return errc::trap_blocked;
 }
 
