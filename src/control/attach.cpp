@@ -71,6 +71,7 @@ result<std::unique_ptr<site::site>> plan_site(const request& of, function_text& 
   const auto what = functions.instruction_at(address, of.pointed, detail);
   if (!what) return what.error();
   if (const auto target = arch::branch_target(*what, address); target && is_our_code(*target)) {
+    functions.forget();  // it may yet go
     detail =
         fmt::format("at {:#x} stands a jump of an earlier probe, which somebody else has put back", address);
     return errc::text_changed;

@@ -19,6 +19,11 @@ namespace {
 constexpr std::size_t remembered = 16;
 constexpr std::size_t page_size = 4096;
 
+/// More than its first byte is the site's. (A jump that has given way to others is a breakpoint.)
+bool has_window(const site::site& at) noexcept {
+  return at.jump != nullptr && at.now.load() >= site::text::staged;
+}
+
 }  // namespace
 
 bool function_text::read(std::uintptr_t from, std::span<std::uint8_t> to) {
@@ -48,7 +53,7 @@ bool function_text::read_without_probes(std::uintptr_t from, std::span<std::uint
     const site::site* at = site::sites.find(from + i);
     if (at == nullptr || at->now == site::text::original) continue;
     to[i] = at->plan.original[0];
-    if (at->jump == nullptr) continue;
+    if (!has_window(*at)) continue;
     const auto window = std::min<std::size_t>(at->jump->shape.window, to.size() - i);
     std::copy_n(at->jump->original.begin(), window, &to[i]);
     i += window - 1;
@@ -56,7 +61,7 @@ bool function_text::read_without_probes(std::uintptr_t from, std::span<std::uint
   // A jump may begin before the first byte.
   for (std::size_t back = 1; back < arch::longest_window; ++back) {
     const site::site* at = site::sites.find(from - back);
-    if (at == nullptr || at->now == site::text::original || at->jump == nullptr) continue;
+    if (at == nullptr || !has_window(*at)) continue;
     for (std::size_t i = back; i < at->jump->shape.window && i - back < to.size(); ++i)
       to[i - back] = at->jump->original[i];
   }
@@ -83,8 +88,7 @@ bool function_text::is_covered(std::uintptr_t address) {
          here[0] == arch::breakpoint[0] && read_original(address, original) && original[0] != here[0];
 }
 
-result<function_text::function*> function_text::load(std::uintptr_t address, std::string& detail,
-                                                     bool again) {
+result<function_text::function*> function_text::load(std::uintptr_t address, std::string& detail) {
   if (const auto now = symbols::generation(); now != generation_) {
     forget();
     generation_ = now;
@@ -93,11 +97,8 @@ result<function_text::function*> function_text::load(std::uintptr_t address, std
     return address >= f.start && address - f.start < f.bytes.size();
   });
   if (known != functions_.end()) {
-    if (!again || !has_changed(*known, address)) {
-      known->last_used = ++clock_;
-      return &*known;
-    }
-    functions_.erase(known);
+    known->last_used = ++clock_;
+    return &*known;
   }
   const auto extent = symbols::text_around(address);
   if (!extent) {
@@ -130,15 +131,6 @@ result<function_text::function*> function_text::load(std::uintptr_t address, std
                        [](const function& a, const function& b) { return a.last_used < b.last_used; });
   *oldest = std::move(fresh);
   return &*oldest;
-}
-
-/// Somebody else has patched it since.
-bool function_text::has_changed(const function& in, std::uintptr_t address) {
-  const auto offset = address - in.start;
-  std::array<std::uint8_t, arch::longest_window + arch::max_instruction_length> now;
-  const auto there = std::span{now}.first(std::min(now.size(), in.bytes.size() - offset));
-  return read_original(address, there) &&
-         !std::equal(there.begin(), there.end(), in.bytes.begin() + static_cast<std::ptrdiff_t>(offset));
 }
 
 /// What symbols and the loader say of it; and if there may be data in it, where that lies.
@@ -216,9 +208,27 @@ result<arch::instruction> function_text::lone_instruction_at(std::uintptr_t addr
   return here;
 }
 
+/// Somebody else has patched it since it was read.
+bool function_text::is_stale(std::uintptr_t address) {
+  std::string ignored;
+  const auto found = load(address, ignored);
+  if (!found) return false;
+  std::vector<std::uint8_t> now((*found)->bytes.size());
+  return read_original((*found)->start, now) && now != (*found)->bytes;
+}
+
 result<arch::instruction> function_text::instruction_at(std::uintptr_t address, bool pointed,
                                                         std::string& detail) {
-  const auto found = load(address, detail, true);
+  auto found = decode_at(address, pointed, detail);
+  if (found || !is_stale(address)) return found;
+  forget();
+  detail.clear();
+  return decode_at(address, pointed, detail);
+}
+
+result<arch::instruction> function_text::decode_at(std::uintptr_t address, bool pointed,
+                                                   std::string& detail) {
+  const auto found = load(address, detail);
   if (!found && found.error() == errc::unknown_function && (pointed || !symbols::in_module(address))) {
     detail.clear();
     return lone_instruction_at(address, detail);

@@ -68,12 +68,12 @@ class function_text {
     std::uint64_t last_used = 0;
   };
 
-  /// `again`: not as it is remembered, if somebody else has patched it since.
-  result<function*> load(std::uintptr_t address, std::string& detail, bool again = false);
+  result<function*> load(std::uintptr_t address, std::string& detail);
   result<arch::instruction> lone_instruction_at(std::uintptr_t address, std::string& detail);
+  result<arch::instruction> decode_at(std::uintptr_t address, bool pointed, std::string& detail);
+  bool is_stale(std::uintptr_t address);
   static void find_marks(function& in);
   static void make_map(function& in) { in.map.emplace(in.bytes, in.start, in.marks); }
-  bool has_changed(const function& in, std::uintptr_t address);
   static void decode_up_to(function& in, std::size_t offset);
   static errc begins_instruction(function& in, std::size_t offset);
   static void find_landings(function& in);

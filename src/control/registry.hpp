@@ -192,6 +192,7 @@ class registry : private window_observer {
   void return_to_jumps() noexcept;
   void window_closes(const site::site& at) noexcept override { jumps_.set_landings(at, true); }
   void window_is_open(const site::site& at) noexcept override { jumps_.set_landings(at, false); }
+  void text_is_others() noexcept override { functions_.forget(); }
   errc take_out_queued() noexcept;
   epoch::ticket retire_queued(errc& answer) noexcept;
   void retire(site::attachment& a) noexcept;

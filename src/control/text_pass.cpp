@@ -168,6 +168,7 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
     const bool differs = std::any_of(now.edits.begin(), now.edits.end(), [](const os::edit& e) {
       return e.done == os::edit::outcome::differs || e.done == os::edit::outcome::gone;
     });
+    if (differs) observer.text_is_others();
     for (std::size_t n = 0; n < sites.size(); ++n) restore(sites.subspan(n, 1), before[n], observer, how);
     if (how == manner::whole && !differs && deaf_thread() == 0 &&
         may_be_phased(sites)) {  // refused: by phases then, which need less
@@ -233,6 +234,7 @@ errc restore(std::span<site::site* const> sites, text wanted, window_observer& o
           continue;
         } else {
           s.at->now = text::original;
+          observer.text_is_others();
         }
         s.to = s.at->now;
         conclude(s, observer);

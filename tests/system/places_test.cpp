@@ -117,6 +117,17 @@ TEST(Places, NamesAreThoseOfTheNearestSymbol) {
   EXPECT_EQ(name_at(&places_inner, 1).symbol, "places_inner");
 }
 
+TEST(Places, ASecondEntrysBranchesAreTheWholeFunctions) {
+  const auto number = [](function of) { return reinterpret_cast<std::uintptr_t>(of); };
+  for (const auto& [outer, inner] :
+       {std::pair{&places_outer, &places_inner}, {&places_sized, &places_second}}) {
+    const auto whole = symbols::text_around(number(inner));
+    ASSERT_TRUE(whole);
+    EXPECT_EQ(whole->start, number(outer));
+    EXPECT_GT(whole->end, number(inner));
+  }
+}
+
 TEST(Places, AFunctionPointerIsTheUsersWordForAnEntry) {
   const auto inside = reinterpret_cast<function>(opaque(&places_pointer)());
   expect_entry(inside, inside, "places_pointed", 3);
@@ -163,6 +174,29 @@ TEST(Places, BranchesBetweenEntriesStayRight) {
   probe_everything(&places_switch, {0, 1, 2, 3, 4, -1});
   probe_everything(&places_front, {0, 1});
   probe_everything(&places_object, {0, 1});
+}
+
+TEST(Places, FunctionsAreReadAnewBetweenTheirProbes) {
+  // Registration remembers the last few functions.
+  const auto look_elsewhere = [others = list_functions("libc.so.6:str*")] {
+    for (const auto& one : others) {
+      probe p{.at = one.address, .pre_handler = just_count};
+      static_cast<void>(register_probe(p));
+    }
+  };
+  const int expected = opaque(&places_outer)(5);
+  std::vector<std::unique_ptr<probe>> probes;
+  const auto* const code = test::code_of(&places_outer);
+  for (const std::size_t offset : {0, 2, 4, 7, 8, 10, 13, 14, 16}) {
+    auto p = std::make_unique<probe>();
+    p->at = static_cast<const void*>(code + offset);
+    p->pre_handler = just_count;
+    look_elsewhere();
+    ASSERT_FALSE(register_probe(*p)) << offset << ": " << last_error_detail();
+    probes.push_back(std::move(p));
+    ASSERT_EQ(opaque(&places_outer)(5), expected) << offset;
+  }
+  for (const auto& p : probes) EXPECT_GE(hits(*p), 1U);
 }
 
 /// No byte of it takes a probe, and all stays as it was.
@@ -247,12 +281,14 @@ void write_code(std::uint8_t* at, const std::vector<std::uint8_t>& bytes) {
 TEST(Places, WhatAnotherPatcherHasWrittenIsDecodedAnew) {
   auto* const code = const_cast<std::uint8_t*>(test::code_of(&places_pointed));
   const auto before = bytes_at(code, 7);
+  const std::vector<std::uint8_t> other{0xb8, 0x2a, 0, 0, 0, 0xc3, 0x90};  // mov $42, %eax; ret; nop
   {
     probe p{.at = &places_pointed, .pre_handler = just_count};
     ASSERT_FALSE(register_probe(p));
     EXPECT_EQ(opaque(&places_pointed)(1), 5);
-  }
-  write_code(code, {0xb8, 0x2a, 0, 0, 0, 0xc3, 0x90});  // mov $42, %eax; ret; nop
+    write_code(code, other);
+  }  // met at the removal, and left alone
+  ASSERT_EQ(bytes_at(code, 7), other);
   {
     probe p{.at = &places_pointed, .pre_handler = just_count};
     ASSERT_FALSE(register_probe(p)) << last_error_detail();
@@ -263,10 +299,22 @@ TEST(Places, WhatAnotherPatcherHasWrittenIsDecodedAnew) {
     EXPECT_EQ(opaque(&places_pointed)(1), 42);
     EXPECT_EQ(hits(q), 1U);
   }
+  probe p{.at = &places_pointed, .pre_handler = just_count, .flags = probe_flags::disabled};
+  ASSERT_FALSE(register_probe(p));
   write_code(code, before);
-  probe p{.at = &places_pointed, .pre_handler = just_count};
+  EXPECT_EQ(enable_probe(p), errc::text_changed);
+  unregister_probe(p);
+  p.flags = probe_flags::none;
   ASSERT_FALSE(register_probe(p)) << last_error_detail();
   EXPECT_EQ(opaque(&places_pointed)(1), 5);
+  unregister_probe(p);
+  // With none of ours there nobody notices, until a registration meets it: the next one is right.
+  write_code(code, other);
+  EXPECT_EQ(register_probe(p), errc::text_changed);
+  ASSERT_FALSE(register_probe(p)) << last_error_detail();
+  EXPECT_EQ(opaque(&places_pointed)(1), 42);
+  unregister_probe(p);
+  write_code(code, before);
 }
 
 }  // namespace

@@ -224,6 +224,33 @@ TEST(FunctionAt, KnowsSymbolsWithAndWithoutSize) {
   EXPECT_FALSE(function_at(0));
 }
 
+TEST(FunctionAt, TakesNoMarkerForCode) {
+  const std::uintptr_t start = at("sample_marked");
+  for (std::uintptr_t offset = 0; offset < 5; ++offset) {
+    EXPECT_EQ(describe(start + offset).symbol, "sample_marked");
+    EXPECT_EQ(describe(start + offset).offset, offset);
+  }
+  const auto whole = text_around(start + 4);
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(whole->start, start);
+  EXPECT_EQ(whole->end, start + 5);
+  const auto starts = starts_in(*whole);
+  ASSERT_EQ(starts.size(), 1U);
+  EXPECT_EQ(starts[0].address, start);
+  EXPECT_TRUE(starts[0].typed);
+}
+
+TEST(FunctionAt, KnowsLabelsOneBehindTheOther) {
+  // Each has its own extent, and all of them are looked at for branches.
+  const auto whole = text_around(at("sample_next_label"));
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(whole->start, at("sample_label"));
+  const auto starts = starts_in({whole->start, whole->start + 4});
+  ASSERT_EQ(starts.size(), 2U);
+  EXPECT_FALSE(starts[1].typed);
+  EXPECT_EQ(starts[1].address, at("sample_next_label"));
+}
+
 TEST(FunctionAt, AgreesWithSymbolsWhereTheyAreStripped) {
   void* stripped = dlopen(STRIPPED_SAMPLE, RTLD_NOW | RTLD_LOCAL);
   ASSERT_NE(stripped, nullptr) << dlerror();

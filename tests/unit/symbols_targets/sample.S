@@ -27,6 +27,17 @@ sample_next_label:
         ret
         .size   "_ZN6sample6singleEPKcm.part.0", . - "_ZN6sample6singleEPKcm.part.0"
 
+# Symbols without a type that name no code: of ends and beginnings, of stretches, of places inside.
+        .type   sample_marked, @function
+sample_marked:
+        nop
+"$x":   nop
+"$d.1": nop
+__stop_sample_marked:
+        nop
+_etext: ret
+        .size   sample_marked, . - sample_marked
+
 # As Rust compilers name functions.
         .type   "_ZN4demo3fmt5write17h0123456789abcdefE", @function
 "_ZN4demo3fmt5write17h0123456789abcdefE":
