@@ -88,9 +88,12 @@ TEST(Places, WhatFallsIntoASecondEntryIsSeenThere) {
 TEST(Places, CountersLeaveTheFlagsThatAreInUseThere) {
   counter c{.at = "places_flags"};
   ASSERT_FALSE(register_counter(c));
-  EXPECT_EQ(opaque(&places_with_flags)(7), 2);
-  EXPECT_EQ(opaque(&places_with_flags)(8), 1);
-  EXPECT_EQ(hits(c), 2U);
+  // The first hit gives the thread a counter of its own, and the others are counted by code alone.
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(opaque(&places_with_flags)(7), 2);
+    EXPECT_EQ(opaque(&places_with_flags)(8), 1);
+  }
+  EXPECT_EQ(hits(c), 20U);
   unregister_counter(c);
 }
 
@@ -174,29 +177,6 @@ TEST(Places, BranchesBetweenEntriesStayRight) {
   probe_everything(&places_switch, {0, 1, 2, 3, 4, -1});
   probe_everything(&places_front, {0, 1});
   probe_everything(&places_object, {0, 1});
-}
-
-TEST(Places, FunctionsAreReadAnewBetweenTheirProbes) {
-  // Registration remembers the last few functions.
-  const auto look_elsewhere = [others = list_functions("libc.so.6:str*")] {
-    for (const auto& one : others) {
-      probe p{.at = one.address, .pre_handler = just_count};
-      static_cast<void>(register_probe(p));
-    }
-  };
-  const int expected = opaque(&places_outer)(5);
-  std::vector<std::unique_ptr<probe>> probes;
-  const auto* const code = test::code_of(&places_outer);
-  for (const std::size_t offset : {0, 2, 4, 7, 8, 10, 13, 14, 16}) {
-    auto p = std::make_unique<probe>();
-    p->at = static_cast<const void*>(code + offset);
-    p->pre_handler = just_count;
-    look_elsewhere();
-    ASSERT_FALSE(register_probe(*p)) << offset << ": " << last_error_detail();
-    probes.push_back(std::move(p));
-    ASSERT_EQ(opaque(&places_outer)(5), expected) << offset;
-  }
-  for (const auto& p : probes) EXPECT_GE(hits(*p), 1U);
 }
 
 /// No byte of it takes a probe, and all stays as it was.
