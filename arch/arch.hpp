@@ -20,6 +20,7 @@
 #include "displaced.hpp"     // struct displaced, struct slot_layout, slot_unit: a site's plan and its code
 #include "instruction.hpp"   // struct instruction, decode(), max_instruction_length
 #include "jump.hpp"          // enum tactic, struct jump_shape, jump_shapes(), write_jump()
+#include "jump_tables.hpp"   // jump_table, table_of(), goes_on(): data among code
 #include "linkage.hpp"       // linkage stubs, relocations, the signal-return stub
 #include "machine.hpp"       // breakpoint, system_call(), cpu_relax(), the kind of processor
 #include "return_slots.hpp"  // return_slot(), hijack_return(): where followed calls return to

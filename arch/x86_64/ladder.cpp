@@ -36,6 +36,8 @@ bool leads_into(const instruction& what, std::uintptr_t address, std::uintptr_t 
 /// instructions.
 std::optional<jump_shape> jump_over(const jump_ground& ground, tactic how, std::size_t prefixes,
                                     std::size_t members) noexcept {
+  // Branches lead behind lock prefixes, where one thread needs none (libc's catomic_...).
+  if (ground.instructions[0].lock && (ground.landings & 2U) != 0) return std::nullopt;
   jump_shape shape;
   shape.how = how;
   shape.prefixes = narrow(prefixes);

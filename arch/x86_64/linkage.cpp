@@ -43,6 +43,24 @@ bool stores_function_address(std::uint64_t relocation_type) noexcept {
   return relocation_type == R_X86_64_JUMP_SLOT || relocation_type == R_X86_64_GLOB_DAT;
 }
 
+std::size_t stored_bytes(std::uint64_t relocation_type) noexcept {
+  switch (relocation_type) {
+    case R_X86_64_64:
+    case R_X86_64_RELATIVE:
+    case R_X86_64_IRELATIVE:
+    case R_X86_64_GLOB_DAT:
+    case R_X86_64_JUMP_SLOT:
+    case R_X86_64_PC64:
+      return 8;
+    case R_X86_64_32:
+    case R_X86_64_32S:
+    case R_X86_64_PC32:
+      return 4;
+    default:
+      return 0;
+  }
+}
+
 stub signal_return() noexcept { return {sigreturn_bytes, sigreturn_instructions}; }
 
 }  // namespace libprobe::arch

@@ -17,6 +17,9 @@ std::optional<std::uintptr_t> linkage_slot(std::span<const std::uint8_t> code,
 /// True for the relocations that store the address of a function found by name: those of linkage slots.
 bool stores_function_address(std::uint64_t relocation_type) noexcept;
 
+/// How many bytes of an address, or a distance, such a relocation stores; 0: none.
+std::size_t stored_bytes(std::uint64_t relocation_type) noexcept;
+
 /// The signal-return stub as unwinders know it, and where in it instructions start.
 struct stub {
   std::span<const std::uint8_t> bytes;

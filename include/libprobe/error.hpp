@@ -18,19 +18,21 @@ enum class errc {
   not_executable,            ///< EINVAL: nothing is mapped there, or not as code
   unknown_function,          ///< EILSEQ: no symbol and no unwind entry says where the function starts
   not_instruction_boundary,  ///< EILSEQ: the address lies inside an instruction
-  undecodable_instruction,   ///< EOPNOTSUPP: the bytes are no instruction known to the decoder
-  unsupported_instruction,   ///< EOPNOTSUPP: known, but it cannot be displaced (far transfers, int3, ...)
-  denied_address,            ///< EINVAL: a place that must never be probed (libprobe itself, vDSO, ...)
-  not_function_entry,        ///< EINVAL: the kind of probe needs a function's first instruction
-  already_registered,        ///< EINVAL: the probe object is registered
-  not_registered,            ///< EINVAL: enable or disable of a probe that is not registered
-  no_handler,                ///< EINVAL: a probe without any handler
-  out_of_code_memory,        ///< ENOMEM: no executable memory to be had within reach of the address
-  out_of_memory,             ///< ENOMEM: the heap is exhausted
-  text_not_writable,         ///< EACCES: the kernel refuses to write the program's text
-  text_changed,              ///< EBUSY: the bytes there are not those that were decoded; someone else patches
-  signal_refused,            ///< EOPNOTSUPP: the kernel refuses our signal handlers
-  unsupported_environment,   ///< EOPNOTSUPP: valgrind; or nobody can tell what is mapped at the address
+  data_in_text,  ///< EILSEQ: the address lies in data among code: a jump table, what a relocation or a symbol
+                 ///< shows
+  undecodable_instruction,  ///< EOPNOTSUPP: the bytes are no instruction known to the decoder
+  unsupported_instruction,  ///< EOPNOTSUPP: known, but it cannot be displaced (far transfers, int3, ...)
+  denied_address,           ///< EINVAL: a place that must never be probed (libprobe itself, vDSO, ...)
+  not_function_entry,       ///< EINVAL: the kind of probe needs a function's first instruction
+  already_registered,       ///< EINVAL: the probe object is registered
+  not_registered,           ///< EINVAL: enable or disable of a probe that is not registered
+  no_handler,               ///< EINVAL: a probe without any handler
+  out_of_code_memory,       ///< ENOMEM: no executable memory to be had within reach of the address
+  out_of_memory,            ///< ENOMEM: the heap is exhausted
+  text_not_writable,        ///< EACCES: the kernel refuses to write the program's text
+  text_changed,             ///< EBUSY: the bytes there are not those that were decoded; someone else patches
+  signal_refused,           ///< EOPNOTSUPP: the kernel refuses our signal handlers
+  unsupported_environment,  ///< EOPNOTSUPP: valgrind; or nobody can tell what is mapped at the address
   trap_blocked,    ///< EBUSY: a thread has SIGTRAP blocked, and the kernel does not let us change that
   would_deadlock,  ///< EDEADLK: the call would wait for the handler that it was made from
 };

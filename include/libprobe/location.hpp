@@ -15,14 +15,22 @@ namespace libprobe {
 /// nothing is looked up before registration, so making one never fails.
 ///
 /// - A function pointer names the code that really runs: PLT stubs and IFUNCs are followed.
-/// - An address is taken as it is, and must be an instruction's first byte.
+/// - An address is taken as it is, and must be an instruction's first byte. It is a `const void*`: a
+/// `const char*` is
+///   a name, even if it points to code; registration then says so.
 /// - A string is `"symbol"`, `"symbol+0x10"`, `"module:symbol+4"` or `"0x55..."`. A module is matched by
 /// soname
 ///   or file name. Static functions and demangled C++ names (`"ns::Widget::draw"`, `"ns::f(int)"`) are found
 ///   too.
 class location {
  public:
-  enum class kind : unsigned char { none, function, address, name };
+  enum class kind : unsigned char {
+    unborn,  // zeroed memory: a global object whose constructor has not run yet
+    none,
+    function,
+    address,
+    name
+  };
 
   location() = default;
 
@@ -42,7 +50,9 @@ class location {
       : kind_{kind::address}, address_{reinterpret_cast<std::uintptr_t>(address)} {}
   location(const char* name)
       : kind_{name != nullptr ? kind::name : kind::none} {  // NOLINT(google-explicit-constructor)
-    if (name != nullptr) name_ = name;
+    if (name == nullptr) return;
+    name_ = name;
+    address_ = reinterpret_cast<std::uintptr_t>(name);
   }
   location(std::string name) noexcept
       : kind_{kind::name}, name_{std::move(name)} {}                   // NOLINT(google-explicit-constructor)
@@ -51,7 +61,10 @@ class location {
 
   [[nodiscard]] kind what() const noexcept { return kind_; }
   /// The function's or the plain address; 0 for a name.
-  [[nodiscard]] std::uintptr_t address() const noexcept { return address_; }
+  [[nodiscard]] std::uintptr_t address() const noexcept { return kind_ == kind::name ? 0 : address_; }
+  /// Where the characters of a name lay that was given as const char*: in code, if it is an address that was
+  /// cast to that by mistake. Else 0.
+  [[nodiscard]] std::uintptr_t name_lay_at() const noexcept { return kind_ == kind::name ? address_ : 0; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
  private:

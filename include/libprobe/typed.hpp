@@ -11,10 +11,11 @@
 #include <libprobe/location.hpp>
 #include <libprobe/replacement.hpp>
 #include <libprobe/retprobe.hpp>
+#include <libprobe/signature.hpp>
+#include <libprobe/variadic.hpp>
 #include <memory>
 #include <mutex>
 #include <system_error>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -29,62 +30,6 @@ void libprobe_load_result(void* image, void* same_image);
 namespace libprobe {
 
 namespace detail {
-
-/// True if all arguments come in registers, for certain: scalars, and few enough. (System V ABI, 3.2.3; one
-/// of the six is left for where a result in memory goes.)
-template <class... A>
-constexpr bool arguments_in_registers() noexcept {
-  constexpr auto integers =
-      (std::size_t{0} + ... +
-       (std::is_reference_v<A> || std::is_pointer_v<A> || std::is_integral_v<A> || std::is_enum_v<A>));
-  constexpr auto floats =
-      (std::size_t{0} + ... +
-       (std::is_same_v<std::remove_cv_t<A>, float> || std::is_same_v<std::remove_cv_t<A>, double>));
-  constexpr bool narrow = (true && ... && (std::is_reference_v<A> || sizeof(A) <= sizeof(void*)));
-  return narrow && integers <= 5 && floats <= 8 && integers + floats == sizeof...(A);
-}
-
-/// A function's types. A member function's object comes first, as a pointer.
-template <class F>
-struct signature;
-template <class R, class... A>
-struct signature<R(A...)> {
-  using result = R;
-  using function = R(A...);
-  using arguments = std::tuple<A...>;
-  // An upper bound of the argument area: as if every argument were on the stack, each aligned to at most 64
-  // bytes.
-  static constexpr std::size_t stack_bytes =
-      arguments_in_registers<A...>()
-          ? 0
-          : (std::size_t{0} + ... + ((sizeof(A) + 7) / 8 * 8 + (alignof(A) > 8 ? alignof(A) : 0)));
-};
-template <class R, class... A>
-struct signature<R(A...) noexcept> : signature<R(A...)> {};
-template <class R, class... A>
-struct signature<R (*)(A...)> : signature<R(A...)> {};
-template <class R, class... A>
-struct signature<R (*)(A...) noexcept> : signature<R(A...)> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...)> : signature<R(C*, A...)> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...) const> : signature<R(const C*, A...)> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...)&> : signature<R(C*, A...)> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...) const&> : signature<R(const C*, A...)> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...) &&> : signature<R(C*, A...)> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...) noexcept> : signature<R (C::*)(A...)> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...) const noexcept> : signature<R (C::*)(A...) const> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...)& noexcept> : signature<R (C::*)(A...)&> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...) const& noexcept> : signature<R (C::*)(A...) const&> {};
-template <class R, class C, class... A>
-struct signature<R (C::*)(A...)&& noexcept> : signature<R (C::*)(A...) &&> {};
 
 /// What a handle holds: a probe object together with its callable.
 class typed_probe {
@@ -290,21 +235,15 @@ class return_probe final : public typed_probe {
 };
 
 template <class Function, class Callable>
-class replacing_probe;
-template <class R, class... A, class Callable>
-class replacing_probe<R(A...), Callable> final : public typed_probe {
-  static_assert(std::is_invocable_r_v<R, Callable&, R (*)(A...), A...>,
-                "replace() calls its callable with a pointer to the original function and the function's "
-                "arguments; its result must convert to the function's");
-
+class replacing_probe final : public typed_probe {
  public:
   replacing_probe(location at, Callable&& callable, probe_flags flags) : callable_{std::move(callable)} {
     replacement_.at = std::move(at);
-    replacement_.entry = function_address(&run);
+    replacement_.entry = entry<Function>::address();
     replacement_.flags = flags;
     replacement_.context = this;
-    replacement_.stack_bytes = signature<R(A...)>::stack_bytes;
-    replacement_.result = result_registers_of<R>();
+    replacement_.stack_bytes = signature<Function>::stack_bytes;
+    replacement_.result = result_registers_of<typename signature<Function>::result>();
     check(register_replacement(replacement_));
   }
   ~replacing_probe() override { unregister_replacement(replacement_); }
@@ -312,15 +251,44 @@ class replacing_probe<R(A...), Callable> final : public typed_probe {
   [[nodiscard]] const probe_state& state() const noexcept override { return replacement_.state_; }
 
  private:
-  static R run(A... arguments) {
-    auto* self = static_cast<replacing_probe*>(current_replacement()->context);
-    auto* original_function = reinterpret_cast<R (*)(A...)>(original(self->replacement_));
-    if constexpr (std::is_void_v<R>) {
-      self->callable_(original_function, std::forward<A>(arguments)...);
-    } else {
-      return self->callable_(original_function, std::forward<A>(arguments)...);
-    }
+  static replacing_probe& current() noexcept {
+    return *static_cast<replacing_probe*>(current_replacement()->context);
   }
+  template <class F>
+  struct entry;
+  template <class R, class... A>
+  struct entry<R(A...)> {
+    static_assert(std::is_invocable_r_v<R, Callable&, R (*)(A...), A...>,
+                  "replace() calls its callable with a pointer to the original function and the function's "
+                  "arguments; its result must convert to the function's");
+    static void* address() noexcept { return function_address(&run); }
+    static R run(A... arguments) {
+      auto& self = current();
+      auto* const original_function = reinterpret_cast<R (*)(A...)>(original(self.replacement_));
+      if constexpr (std::is_void_v<R>) {
+        self.callable_(original_function, std::forward<A>(arguments)...);
+      } else {
+        return self.callable_(original_function, std::forward<A>(arguments)...);
+      }
+    }
+  };
+  template <class R, class... A>
+  struct entry<R(A..., ...)> {
+    static_assert(std::is_invocable_r_v<R, Callable&, variadic_original<R(A...)>, A...>,
+                  "replace() calls its callable with the original function and the function's fixed "
+                  "arguments; its result must convert to the function's");
+    static void* address() noexcept { return function_address(&variadic_entry<R(A...), &serve>::run); }
+    static R serve(const variadic_rest<R(A...)>& rest, A... arguments) {
+      auto& self = current();
+      const variadic_original<R(A...)> original_function{
+          reinterpret_cast<R (*)(A..., ...)>(original(self.replacement_)), rest};
+      if constexpr (std::is_void_v<R>) {
+        self.callable_(original_function, std::forward<A>(arguments)...);
+      } else {
+        return self.callable_(original_function, std::forward<A>(arguments)...);
+      }
+    }
+  };
   Callable callable_;
   replacement replacement_;
 };
@@ -356,11 +324,12 @@ class [[nodiscard]] scoped_probe {
 
 /// Calls `callable` with the function's arguments (a member function's object first, as a pointer) whenever
 /// the function is called; in ordinary context, see jprobe.hpp. What the function gets by value, or as an
-/// rvalue reference, comes as a const reference. All three throw std::system_error when they are refused.
+/// rvalue reference, comes as a const reference. Of a variadic function's arguments the fixed ones. All three
+/// throw std::system_error when they are refused.
 template <class Function, class Callable>
 scoped_probe on_entry(location at, Callable callable, probe_flags flags = probe_flags::none) {
   using types = detail::signature<Function>;
-  return scoped_probe{std::make_unique<detail::entry_probe<typename types::function, Callable>>(
+  return scoped_probe{std::make_unique<detail::entry_probe<typename types::fixed, Callable>>(
       std::move(at), std::move(callable), flags)};
 }
 template <class F, class Callable>
@@ -388,7 +357,8 @@ scoped_probe on_return(F function, Callable callable, probe_flags flags = probe_
 }
 
 /// Runs `callable(original, arguments...)` in the function's place; its result goes to the caller. `original`
-/// is a pointer to the function as it was. See replacement.hpp.
+/// is a pointer to the function as it was; of a variadic function a variadic_original, and `arguments` are
+/// the fixed ones. See replacement.hpp.
 template <class Function, class Callable>
 scoped_probe replace(location at, Callable callable, probe_flags flags = probe_flags::none) {
   using types = detail::signature<Function>;

@@ -49,9 +49,10 @@ std::error_code batch::commit() noexcept {
     std::vector<api::wish> wishes;
     wishes.reserve(added_.size());
     for (const auto& one : added_) {
-      auto made = std::visit([](auto* p) { return api::wish_for(*p); }, one);
+      std::string detail;
+      auto made = std::visit([&detail](auto* p) { return api::wish_of_any(*p, detail); }, one);
       if (!made) {
-        added = api::refuse(made.error());
+        added = api::refuse(made.error(), std::move(detail));
         break;
       }
       wishes.push_back(std::move(*made));

@@ -22,6 +22,7 @@ constexpr refusal refusals[] = {
     {errc::unknown_function, std::errc::illegal_byte_sequence, "the function around the address is unknown"},
     {errc::not_instruction_boundary, std::errc::illegal_byte_sequence,
      "not the first byte of an instruction"},
+    {errc::data_in_text, std::errc::illegal_byte_sequence, "data among code, and no instruction"},
     {errc::undecodable_instruction, std::errc::operation_not_supported, "undecodable instruction"},
     {errc::unsupported_instruction, std::errc::operation_not_supported, "instruction cannot be probed"},
     {errc::denied_address, std::errc::invalid_argument, "that code must not be probed"},

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "os/maps.hpp"
 #include "symbols/lookup.hpp"
 #include "symbols/modules.hpp"
 
@@ -54,6 +55,7 @@ errc look_up(std::span<const wish> wishes, std::vector<control::request>& reques
     request.placed_at = &w.state->address;
     if (address) {
       request.address = *address;
+      request.pointed = w.at->what() == location::kind::function;
       requests.push_back(request);
       continue;
     }
@@ -64,6 +66,16 @@ errc look_up(std::span<const wish> wishes, std::vector<control::request>& reques
     later.push_back({request, w.at->name(), std::exchange(detail, {}), 0});
   }
   return errc::ok;
+}
+
+/// Why there may be no memory although there is.
+void tell_of_mappings(std::string& detail) noexcept {
+  try {
+    const auto why = os::mappings_used_up();
+    if (!why.empty()) detail += (detail.empty() ? "" : ": ") + why;
+  } catch (const std::bad_alloc&) {
+    // The code says enough.
+  }
 }
 
 }  // namespace
@@ -122,7 +134,10 @@ std::error_code place(std::span<wish> wishes) {
   if (why == errc::ok || was_placed) {
     for (auto& w : wishes) static_cast<void>(w.what.release());
   }
-  return why == errc::ok ? refuse(why) : refuse(why, std::move(detail));
+  if (why == errc::ok) return refuse(why);
+  if (why == errc::out_of_code_memory || why == errc::out_of_memory || why == errc::text_not_writable)
+    tell_of_mappings(detail);
+  return refuse(why, std::move(detail));
 }
 
 }  // namespace api

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "api/detail.hpp"
@@ -98,6 +99,14 @@ result<wish> wish_for(replacement& r);
 result<wish> wish_for(counter& c);
 result<wish> wish_for(latency& l);
 
+/// The same, of an object that may not have been constructed yet: then `detail` says so.
+template <class Probe>
+result<wish> wish_of_any(Probe& p, std::string& detail) {
+  if (p.at.what() != location::kind::unborn) return wish_for(p);
+  static_cast<void>(symbols::resolve(p.at, detail));
+  return errc::malformed_location;
+}
+
 /// register_KINDs().
 template <class Probe>
 std::error_code register_all(std::span<Probe* const> probes) noexcept {
@@ -106,8 +115,9 @@ std::error_code register_all(std::span<Probe* const> probes) noexcept {
     std::vector<wish> wishes;
     wishes.reserve(probes.size());
     for (auto* p : probes) {
-      auto made = wish_for(*p);
-      if (!made) return refuse(made.error());
+      std::string detail;
+      auto made = wish_of_any(*p, detail);
+      if (!made) return refuse(made.error(), std::move(detail));
       wishes.push_back(std::move(*made));
     }
     return place(wishes);

@@ -58,9 +58,9 @@ bool is_our_code(std::uintptr_t address) noexcept {
   return site::hop_pages.find(address & ~site::page_mask) != nullptr || site::slot_at(address) != nullptr;
 }
 
-result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step, bool code, bool replaced,
-                                              function_text& functions, slot_store& slots,
-                                              std::string& detail) {
+result<std::unique_ptr<site::site>> plan_site(const request& of, bool replaced, function_text& functions,
+                                              slot_store& slots, std::string& detail) {
+  const auto address = of.address;
   if (const auto why = symbols::probeable(address); why != errc::ok) {
     detail = why == errc::unsupported_environment
                  ? fmt::format("{:#x} lies in no module, and /proc/self/maps cannot be read", address)
@@ -68,9 +68,10 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
                                make_error_code(why).message());
     return why;
   }
-  const auto what = functions.instruction_at(address, detail);
+  const auto what = functions.instruction_at(address, of.pointed, detail);
   if (!what) return what.error();
   if (const auto target = arch::branch_target(*what, address); target && is_our_code(*target)) {
+    functions.forget();  // it may yet go
     detail =
         fmt::format("at {:#x} stands a jump of an earlier probe, which somebody else has put back", address);
     return errc::text_changed;
@@ -80,7 +81,7 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
                          address, symbols::describe(address).symbol);
     return errc::text_changed;
   }
-  const auto plan = arch::plan(*what, address, step);
+  const auto plan = arch::plan(*what, address, of.step);
   if (!plan) {
     detail = fmt::format("the instruction at {:#x} cannot be displaced", address);
     return plan.error();
@@ -88,7 +89,7 @@ result<std::unique_ptr<site::site>> plan_site(std::uintptr_t address, bool step,
   auto fresh = std::make_unique<site::site>();
   fresh->address = address;
   fresh->plan = *plan;
-  if (code || plan->how != method::emulate) {
+  if (of.code || plan->how != method::emulate) {
     const auto slot = slots.get(*plan, address);
     if (!slot) {
       detail = fmt::format("no code memory within reach of {:#x}", address);
@@ -139,12 +140,13 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       whole.step = whole.step || requests[last].step;
       whole.code = whole.code || requests[last].code;
       whole.entry = whole.entry || requests[last].entry;
+      whole.pointed = whole.pointed || requests[last].pointed;
       whole.follow = whole.follow || requests[last].follow;
       whole.after = whole.after || requests[last].after;
       whole.no_jump = whole.no_jump || requests[last].no_jump;
       if (last != i && !serves(whole.purpose, requests[last].purpose)) whole.purpose = site::purpose::any;
     }
-    if (whole.entry && !functions_.is_entry(whole.address)) {
+    if (whole.entry && !functions_.is_entry(whole.address, whole.pointed)) {
       detail = fmt::format("{:#x} is not a function's first instruction", whole.address);
       return errc::not_function_entry;
     }
@@ -168,14 +170,13 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
     if (known != nullptr && keeps_x87) known->keeps_x87 = true;
     if (known == nullptr || must_replan(*known, whole) || (replaced && known->original_by_trap == 0)) {
       if (known != nullptr) add_known_wants(*known, whole);
-      auto made = plan_site(whole.address, whole.step, whole.code, replaced, functions_, slots_, detail);
+      auto made = plan_site(whole, replaced, functions_, slots_, detail);
       if (!made) return made.error();
       (*made)->stand_in = known != nullptr ? known->stand_in : whole.stand_in;
       (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
       (*made)->module = modules_->find(whole.address);
       if (whole.after) whole.purpose = site::purpose::any;
-      const bool at_entry =
-          whole.entry || (whole.purpose == site::purpose::count && functions_.is_entry(whole.address));
+      const bool at_entry = whole.purpose == site::purpose::count && functions_.is_only_called(whole.address);
       const wants of{{whole.purpose, whole.after, at_entry, replaced},
                      whole.no_jump || whole.step || !jumps_are_wanted()};
       if (!placed.trial) plan_jump(**made, of, requests.subspan(last), placed);
@@ -383,14 +384,21 @@ errc registry::arm_sites(std::span<request> requests, std::string& detail) {
 
 namespace {
 
-/// A breakpoint kills where SIGTRAP is blocked.
+/// A breakpoint kills where SIGTRAP is blocked. False if it still is, in a thread that is remembered.
 bool unblock_trap() {
   std::uint64_t before = 0;
   os::change_mask(SIG_UNBLOCK, os::signal_bit(SIGTRAP), &before);
   auto& blocked = site::self.trap_blocked;
   blocked = blocked || (before & os::signal_bit(SIGTRAP)) != 0;
-  return os::unblock_in_other_threads(
-      SIGTRAP, static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(&blocked) - arch::thread_base()));
+  set_deaf_thread(os::unblock_in_other_threads(
+      SIGTRAP,
+      static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(&blocked) - arch::thread_base())));
+  return deaf_thread() == 0;
+}
+
+std::string why_blocked() {
+  return fmt::format("{} has SIGTRAP blocked, and {} that be changed", os::describe_thread(deaf_thread()),
+                     os::is_traced() ? "a debugger does not let" : "the kernel does not let");
 }
 
 }  // namespace
@@ -402,9 +410,14 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
   auto why = plan(requests, trial, detail);
   slots_.drop();
   if (why != errc::ok) return why;
-  // A debugger keeps others from changing threads' masks: as long as all probes are jumps, none need be.
+  // A debugger and a sandbox keep others from changing threads' masks: as long as all probes are jumps, none
+  // need be.
+  const bool unblocked = unblock_trap();
   const bool avoided = traps_are_avoided();
-  if (!unblock_trap() && !avoided) return errc::trap_blocked;
+  if (!unblocked && !avoided) {
+    detail = why_blocked();
+    return errc::trap_blocked;
+  }
   if (!guards_stand_) {
     auto guards = guard_requests();
     if (avoided) {
@@ -422,7 +435,9 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
   }
   // From now on nobody can block it. Who has done so just before they were in place is let off again.
   guarded_ = unblock_trap();
-  return guarded_ || avoided ? errc::ok : errc::trap_blocked;
+  if (guarded_ || traps_are_avoided()) return errc::ok;
+  detail = why_blocked();
+  return errc::trap_blocked;
 }
 
 /// As planned, nothing of all this traps.
@@ -439,10 +454,8 @@ errc registry::all_are_jumps(std::span<const request> requests, const placement&
       placed.yielding.begin(), placed.yielding.end(),
       [&](const site::site* at) { return !is_jump(at->address) || taken_behind(at->address) != 0; });
   if (trap == requests.end() && !gives_way) return errc::ok;
-  detail = fmt::format(
-      "under a debugger the mask of a thread that has SIGTRAP blocked cannot be changed, and {:#x} "
-      "can only be a breakpoint",
-      trap != requests.end() ? trap->address : placed.yielding.front()->address);
+  detail = fmt::format("{}, and {:#x} can only be a breakpoint", why_blocked(),
+                       trap != requests.end() ? trap->address : placed.yielding.front()->address);
   return errc::trap_blocked;
 }
 

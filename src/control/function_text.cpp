@@ -19,6 +19,11 @@ namespace {
 constexpr std::size_t remembered = 16;
 constexpr std::size_t page_size = 4096;
 
+/// More than its first byte is the site's. (A jump that has given way to others is a breakpoint.)
+bool has_window(const site::site& at) noexcept {
+  return at.jump != nullptr && at.now.load() >= site::text::staged;
+}
+
 }  // namespace
 
 bool function_text::read(std::uintptr_t from, std::span<std::uint8_t> to) {
@@ -48,7 +53,7 @@ bool function_text::read_without_probes(std::uintptr_t from, std::span<std::uint
     const site::site* at = site::sites.find(from + i);
     if (at == nullptr || at->now == site::text::original) continue;
     to[i] = at->plan.original[0];
-    if (at->jump == nullptr) continue;
+    if (!has_window(*at)) continue;
     const auto window = std::min<std::size_t>(at->jump->shape.window, to.size() - i);
     std::copy_n(at->jump->original.begin(), window, &to[i]);
     i += window - 1;
@@ -56,7 +61,7 @@ bool function_text::read_without_probes(std::uintptr_t from, std::span<std::uint
   // A jump may begin before the first byte.
   for (std::size_t back = 1; back < arch::longest_window; ++back) {
     const site::site* at = site::sites.find(from - back);
-    if (at == nullptr || at->now == site::text::original || at->jump == nullptr) continue;
+    if (at == nullptr || !has_window(*at)) continue;
     for (std::size_t i = back; i < at->jump->shape.window && i - back < to.size(); ++i)
       to[i - back] = at->jump->original[i];
   }
@@ -95,7 +100,7 @@ result<function_text::function*> function_text::load(std::uintptr_t address, std
     known->last_used = ++clock_;
     return &*known;
   }
-  const auto extent = symbols::function_at(address);
+  const auto extent = symbols::text_around(address);
   if (!extent) {
     detail = fmt::format("no symbol and no unwind entry covers {:#x}", address);
     return errc::unknown_function;
@@ -116,6 +121,7 @@ result<function_text::function*> function_text::load(std::uintptr_t address, std
     fresh.bytes.resize(fresh.boundaries.size());
     if (!read_original(fresh.start, fresh.bytes)) return errc::not_executable;
   }
+  find_marks(fresh);
   if (functions_.size() < remembered) {
     functions_.push_back(std::move(fresh));
     return &functions_.back();
@@ -127,16 +133,65 @@ result<function_text::function*> function_text::load(std::uintptr_t address, std
   return &*oldest;
 }
 
+/// What symbols and the loader say of it; and if there may be data in it, where that lies.
+void function_text::find_marks(function& in) {
+  const auto size = in.bytes.size();
+  for (const auto& one : symbols::starts_in({in.start, in.start + size})) {
+    const auto offset = one.address - in.start;
+    in.entries.push_back(offset);
+    (one.typed ? in.marks.code : in.marks.perhaps).push_back(offset);
+  }
+  for (const auto& one : symbols::data_in({in.start, in.start + size}))
+    in.marks.data.push_back({std::max(one.start, in.start) - in.start, one.end - in.start, one.relocated});
+  if (in.marks.data.empty() && !arch::may_hold_tables(in.bytes, in.start)) return;
+  make_map(in);
+  if (!in.map->has_data()) in.map.reset();
+}
+
 void function_text::decode_up_to(function& in, std::size_t offset) {
   while (in.decoded <= offset && in.decoded < in.bytes.size() && !in.stuck) {
     in.boundaries[in.decoded] = true;
     const auto here = arch::decode(std::span{in.bytes}.subspan(in.decoded));
-    if (here) {
-      in.decoded += here->length;
+    if (!here && here.error() == errc::out_of_memory) return;
+    const auto next = here ? in.decoded + here->length : 0;
+    const auto symbol = std::upper_bound(in.entries.begin(), in.entries.end(), in.decoded);
+    if (here && (symbol == in.entries.end() || *symbol >= next)) {
+      in.decoded = next;
     } else {
       in.stuck = true;
     }
   }
+}
+
+/// errc::ok if one does.
+errc function_text::begins_instruction(function& in, std::size_t offset) {
+  using enum code_map::content;
+  if (!in.map) {
+    decode_up_to(in, offset);
+    if (!in.stuck && in.decoded <= offset) return errc::out_of_memory;
+    if (in.boundaries[offset] && (!in.stuck || offset != in.decoded)) return errc::ok;
+    make_map(in);
+  }
+  switch (in.map->at(offset)) {
+    case instruction:
+      return errc::ok;
+    case inside:
+      return errc::not_instruction_boundary;
+    case data:
+      return errc::data_in_text;
+    case unknown:
+      break;
+  }
+  if (in.map->has_data()) return errc::undecodable_instruction;
+  decode_up_to(in, offset);
+  if (!in.boundaries[offset])
+    return in.stuck ? errc::undecodable_instruction : errc::not_instruction_boundary;
+  // Only what leads to something known: else it may be what cannot be decoded, seen from its middle.
+  if (!in.stuck) return errc::ok;
+  for (auto at = offset; at < in.decoded; ++at) {
+    if (in.map->at(at) == instruction) return errc::ok;
+  }
+  return errc::undecodable_instruction;
 }
 
 // Code that the program made itself: the caller says where an instruction begins, nobody else can. Nothing of
@@ -153,24 +208,58 @@ result<arch::instruction> function_text::lone_instruction_at(std::uintptr_t addr
   return here;
 }
 
-result<arch::instruction> function_text::instruction_at(std::uintptr_t address, std::string& detail) {
+/// Somebody else has patched it since it was read.
+bool function_text::is_stale(std::uintptr_t address) {
+  std::string ignored;
+  const auto found = load(address, ignored);
+  if (!found) return false;
+  std::vector<std::uint8_t> now((*found)->bytes.size());
+  return read_original((*found)->start, now) && now != (*found)->bytes;
+}
+
+result<arch::instruction> function_text::instruction_at(std::uintptr_t address, bool pointed,
+                                                        std::string& detail) {
+  auto found = decode_at(address, pointed, detail);
+  if (found || !is_stale(address)) return found;
+  forget();
+  detail.clear();
+  return decode_at(address, pointed, detail);
+}
+
+result<arch::instruction> function_text::decode_at(std::uintptr_t address, bool pointed,
+                                                   std::string& detail) {
   const auto found = load(address, detail);
-  if (!found && found.error() == errc::unknown_function && !symbols::in_module(address)) {
+  if (!found && found.error() == errc::unknown_function && (pointed || !symbols::in_module(address))) {
     detail.clear();
     return lone_instruction_at(address, detail);
   }
   if (!found) return found.error();
   function& in = **found;
   const auto offset = address - in.start;
-  decode_up_to(in, offset);
-  if (!in.boundaries[offset]) {
-    if (in.stuck && in.decoded < offset) {
-      detail = fmt::format("the bytes at {:#x}, before it in the function, are no known instruction",
-                           in.start + in.decoded);
-      return errc::undecodable_instruction;
-    }
-    detail = fmt::format("{:#x} lies inside an instruction of the function at {:#x}", address, in.start);
-    return errc::not_instruction_boundary;
+  switch (const auto why = begins_instruction(in, offset)) {
+    case errc::ok:
+      break;
+    case errc::out_of_memory:
+      return why;
+    case errc::data_in_text:
+      detail =
+          fmt::format("{:#x} lies in data that the function at {:#x} has among its code", address, in.start);
+      return why;
+    case errc::undecodable_instruction:
+      if (in.map->has_data()) {
+        detail = fmt::format(
+            "the function at {:#x} has data among its code, and no symbol and no known branch leads to {:#x}",
+            in.start, address);
+      } else {
+        detail = fmt::format(
+            "the bytes at {:#x} in the function are no known instruction, and no symbol and no known branch "
+            "leads to {:#x}",
+            in.start + in.decoded, address);
+      }
+      return why;
+    default:
+      detail = fmt::format("{:#x} lies inside an instruction of the function at {:#x}", address, in.start);
+      return why;
   }
   auto here = arch::decode(std::span{in.bytes}.subspan(offset));
   if (!here) detail = fmt::format("the bytes at {:#x} are no known instruction", address);
@@ -191,6 +280,11 @@ void function_text::find_landings(function& in) {
     std::int32_t distance = 0;
     std::memcpy(&distance, bytes + end - 4, sizeof distance);
     landings[std::min(size, end + static_cast<std::size_t>(distance))] = 1;
+  }
+  // And other ways in.
+  for (const auto entry : in.entries) landings[entry] = 1;
+  for (std::size_t at = 0; in.map && at < inside; ++at) {
+    if (in.map->is_target(at)) landings[at] = 1;
   }
 }
 
@@ -231,13 +325,14 @@ bool function_text::ground_at(std::uintptr_t address, ground& to) {
     if (!next) break;
     const bool padding = length >= own;
     if (padding && !(arch::is_padding(*next) && (address + length) % 16 != 0)) break;
-    if (!padding && length + next->length > own) break;
+    if (!padding && (length + next->length > own || begins_instruction(in, offset + length) != errc::ok))
+      break;
     to.instructions[to.count] = *next;
     length += next->length;
   }
   to.size = std::min<std::size_t>(to.size, arch::longest_window);
   std::copy_n(bytes.begin(), to.size, to.bytes.begin());
-  if (to.count > 1) to.landings = landings_behind(in, offset, length);
+  if (to.count > 1 || to.instructions[0].lock) to.landings = landings_behind(in, offset, length);
   return to.count != 0;
 }
 
@@ -250,10 +345,26 @@ bool function_text::keeps_x87(std::uintptr_t address) {
   return *known;
 }
 
-bool function_text::is_entry(std::uintptr_t address) {
+bool function_text::is_entry(std::uintptr_t address, bool pointed) {
   std::string ignored;
   const auto found = load(address, ignored);
   if (!found) return true;  // refused for a better reason later
+  function& in = **found;
+  const auto offset = address - in.start;
+  const auto starts = [&](std::size_t at) {
+    return at == 0 || std::binary_search(in.entries.begin(), in.entries.end(), at);
+  };
+  constexpr auto pad = arch::landing_pad_length;
+  return starts(offset) ||
+         (offset >= pad && starts(offset - pad) &&
+          arch::starts_with_landing_pad(std::span{in.bytes}.subspan(offset - pad))) ||
+         (pointed && begins_instruction(in, offset) == errc::ok);
+}
+
+bool function_text::is_only_called(std::uintptr_t address) {
+  std::string ignored;
+  const auto found = load(address, ignored);
+  if (!found) return false;
   const function& in = **found;
   return address == in.start ||
          (arch::starts_with_landing_pad(in.bytes) && address == in.start + arch::landing_pad_length);

@@ -9,16 +9,18 @@
 #include <vector>
 
 #include "arch/arch.hpp"
+#include "control/code_map.hpp"
 
 namespace libprobe::control {
 
-/// Decodes functions from their start, and remembers the last few, since probes come in dense groups.
-/// Control only, under its lock.
+/// Decodes functions from their start and their symbols, and remembers the last few, since probes come in
+/// dense groups. Control only, under its lock.
 class function_text {
  public:
-  /// The instruction at the address, with its original bytes whatever breakpoints stand there now.
-  /// not_instruction_boundary, unknown_function, undecodable_instruction, not_executable.
-  result<arch::instruction> instruction_at(std::uintptr_t address, std::string& detail);
+  /// The instruction at the address, with its original bytes whatever breakpoints stand there now. `pointed`:
+  /// a function pointer of the user's leads there.
+  /// not_instruction_boundary, data_in_text, unknown_function, undecodable_instruction, not_executable.
+  result<arch::instruction> instruction_at(std::uintptr_t address, bool pointed, std::string& detail);
 
   /// The instructions from an address on that a jump there might displace, and what is known of branches to
   /// them. False outside of functions: such code may be made anew at any time.
@@ -37,9 +39,12 @@ class function_text {
   /// See arch::keeps_x87().
   bool keeps_x87(std::uintptr_t address);
 
-  /// True at a function's first instruction, an endbr before it not counted. Code of no module has no other
-  /// than those asked for.
-  bool is_entry(std::uintptr_t address);
+  /// True at a function's first instruction, an endbr before it not counted: where its symbol is, or another
+  /// symbol in it, or where a function pointer leads. Code of no module has no other than those asked for.
+  bool is_entry(std::uintptr_t address, bool pointed);
+  /// True at the first instruction of all that belongs together: nothing comes there but by a call. (Another
+  /// entry may be fallen into, with flags in use.)
+  bool is_only_called(std::uintptr_t address);
 
   /// A registration begins: text may have changed since the last one.
   void look_again() noexcept { near_.clear(); }
@@ -56,13 +61,21 @@ class function_text {
     std::vector<std::uint8_t> landings;  // 1 where a near branch may lead; empty: not looked for yet
     std::size_t decoded = 0;             // boundaries are known below this offset
     bool stuck = false;                  // no instruction there
+    code_map::marks marks;
+    std::vector<std::size_t> entries;  // symbols
+    std::optional<code_map> map;       // where one instruction after the other does not tell
     std::optional<bool> keeps_x87;
     std::uint64_t last_used = 0;
   };
 
   result<function*> load(std::uintptr_t address, std::string& detail);
   result<arch::instruction> lone_instruction_at(std::uintptr_t address, std::string& detail);
+  result<arch::instruction> decode_at(std::uintptr_t address, bool pointed, std::string& detail);
+  bool is_stale(std::uintptr_t address);
+  static void find_marks(function& in);
+  static void make_map(function& in) { in.map.emplace(in.bytes, in.start, in.marks); }
   static void decode_up_to(function& in, std::size_t offset);
+  static errc begins_instruction(function& in, std::size_t offset);
   static void find_landings(function& in);
   static std::uint32_t landings_behind(function& in, std::size_t offset, std::size_t length);
   bool read(std::uintptr_t from, std::span<std::uint8_t> to);

@@ -1,6 +1,7 @@
 #include "control/jump_planner.hpp"
 
 #include "control/counter_store.hpp"
+#include "control/traced.hpp"
 #include "epoch/epoch.hpp"
 #include "os/text.hpp"
 #include "os/tracer.hpp"
@@ -264,22 +265,23 @@ void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
   at.why_trap = "no function is known there";
   if (!functions_.ground_at(at.address, here)) return;
   const bool traced = os::is_traced();
+  const bool quiet = traps_are_avoided();
   auto breakpoints = breakpoints_beside(at.address, here);
   arch::jump_ground ground{at.address, std::span{here.instructions}.first(here.count),
                            std::span{here.bytes}.first(here.size), here.landings, taken};
   // Under a debugger what stands at inner boundaries must not be taken for its breakpoints, and must not be
-  // a signal that it keeps to itself.
+  // a signal that it keeps to itself; nor one that kills a thread.
   std::array<arch::jump_shape, arch::most_shapes * std::size(arch::undefined_opcodes)> shapes;
   std::size_t count = 0;
   for (const auto inner : arch::undefined_opcodes) {
-    if (traced) ground.inner = inner;
+    if (quiet) ground.inner = inner;
     std::array<arch::jump_shape, arch::most_shapes> some;
     for (const auto& shape : std::span{some}.first(arch::jump_shapes(ground, some))) {
       // A debugger's breakpoint in the middle would be written over.
       if ((breakpoints.now & shape.boundaries) != 0) continue;
       if (inner == arch::undefined_opcodes[0] || shape.boundaries != 0) shapes[count++] = shape;
     }
-    if (!traced) break;
+    if (!quiet) break;
   }
   at.why_trap =
       taken != 0 ? "other probes are too near" : "the instruction's surroundings leave no room for a jump";

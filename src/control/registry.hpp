@@ -32,11 +32,12 @@ struct request {
   std::atomic<void*>* ledger = nullptr;
   std::atomic<std::uintptr_t>* placed_at = nullptr;
   std::uintptr_t address = 0;
-  bool step = false;    // by the trap flag
-  bool code = false;    // the displaced instruction must be able to run in a slot
-  bool entry = false;   // only at a function's first instruction
-  bool follow = false;  // its return address will be changed
-  bool after = false;   // some of its hooks run behind the displaced instruction
+  bool step = false;     // by the trap flag
+  bool code = false;     // the displaced instruction must be able to run in a slot
+  bool entry = false;    // only at a function's first instruction
+  bool pointed = false;  // the user's function pointer leads there
+  bool follow = false;   // its return address will be changed
+  bool after = false;    // some of its hooks run behind the displaced instruction
   bool no_jump = false;
   site::purpose purpose = site::purpose::any;  // what a detour of its own would do
   bool (*stand_in)(registers&) = nullptr;      // see site::stand_in; for guards
@@ -191,6 +192,7 @@ class registry : private window_observer {
   void return_to_jumps() noexcept;
   void window_closes(const site::site& at) noexcept override { jumps_.set_landings(at, true); }
   void window_is_open(const site::site& at) noexcept override { jumps_.set_landings(at, false); }
+  void text_is_others() noexcept override { functions_.forget(); }
   errc take_out_queued() noexcept;
   epoch::ticket retire_queued(errc& answer) noexcept;
   void retire(site::attachment& a) noexcept;

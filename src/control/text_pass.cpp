@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "control/traced.hpp"
 #include "os/barrier.hpp"
 #include "os/text.hpp"
 #include "os/tracer.hpp"
@@ -21,7 +22,7 @@ constexpr std::size_t most_steps = 3;
 /// How the states that other threads may meet on the way are kept harmless.
 enum class manner : std::uint8_t {
   phases,  // each is right by itself, but the breakpoints in them trap
-  whole,   // there are none: for a traced process, whose traps stop it
+  whole,   // there are none: for a traced process, whose traps stop it, and threads that a trap would kill
 };
 
 /// The next state on the way to `wanted`: up one at a time, and down again, but straight to a staged window
@@ -105,7 +106,7 @@ bool may_be_phased(std::span<site::site* const> sites) noexcept {
 }
 
 manner manner_for(std::span<site::site* const> sites) noexcept {
-  return os::is_traced() || !may_be_phased(sites) ? manner::whole : manner::phases;
+  return writes_avoid_traps() || !may_be_phased(sites) ? manner::whole : manner::phases;
 }
 
 bool write_edits(std::span<os::edit> edits, bool all_or_nothing, manner how) noexcept {
@@ -167,8 +168,9 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
     const bool differs = std::any_of(now.edits.begin(), now.edits.end(), [](const os::edit& e) {
       return e.done == os::edit::outcome::differs || e.done == os::edit::outcome::gone;
     });
+    if (differs) observer.text_is_others();
     for (std::size_t n = 0; n < sites.size(); ++n) restore(sites.subspan(n, 1), before[n], observer, how);
-    if (how == manner::whole && !differs &&
+    if (how == manner::whole && !differs && deaf_thread() == 0 &&
         may_be_phased(sites)) {  // refused: by phases then, which need less
       how = manner::phases;
       continue;
@@ -182,7 +184,9 @@ errc restore_text(std::span<site::site* const> sites, text wanted, window_observ
   const site::text_owner mine;
   const auto how = manner_for(sites);
   const auto answer = restore(sites, wanted, observer, how);
-  if (how == manner::phases || answer != errc::text_not_writable || !may_be_phased(sites)) return answer;
+  if (how == manner::phases || deaf_thread() != 0 || answer != errc::text_not_writable ||
+      !may_be_phased(sites))
+    return answer;
   return restore(sites, wanted, observer, manner::phases);
 }
 
@@ -230,6 +234,7 @@ errc restore(std::span<site::site* const> sites, text wanted, window_observer& o
           continue;
         } else {
           s.at->now = text::original;
+          observer.text_is_others();
         }
         s.to = s.at->now;
         conclude(s, observer);

@@ -10,10 +10,12 @@
 namespace libprobe::control {
 
 /// What the writer tells of: a window is about to be entered by no thread but through its landings, or is so
-/// no more.
+/// no more; or text is not what it was decoded from.
 struct window_observer {
   virtual void window_closes(const site::site& at) noexcept = 0;
   virtual void window_is_open(const site::site& at) noexcept = 0;
+  /// Somebody else's bytes were met.
+  virtual void text_is_others() noexcept = 0;
 
  protected:
   ~window_observer() = default;

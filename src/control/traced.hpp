@@ -5,8 +5,16 @@
 
 namespace libprobe::control {
 
-/// While somebody traces the process a breakpoint stops it, unless it is asked to have no jumps.
+/// While somebody traces the process a breakpoint stops it, and kills a thread that has SIGTRAP blocked:
+/// then probes are jumps, unless it is asked to have none.
 bool traps_are_avoided() noexcept;
+
+/// A thread has SIGTRAP blocked, and the kernel does not let us change that; 0: none has. Control only, under
+/// its lock.
+void set_deaf_thread(int id) noexcept;
+int deaf_thread() noexcept;
+/// Text is written without breakpoints on the way.
+bool writes_avoid_traps() noexcept;
 
 /// Of `all` probes that were registered just now under a tracer so many are breakpoints: says so on stderr,
 /// with what helps in gdb, once in the life of the process.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstring>
@@ -155,6 +156,23 @@ std::optional<mapping> mapping_at(std::uintptr_t address) {
 }
 
 bool maps_are_readable() noexcept { return static_cast<bool>(open_maps()); }
+
+std::string mappings_used_up() {
+  const raw::file limit_file{"/proc/sys/vm/max_map_count", O_RDONLY};
+  std::array<char, 32> text{};
+  const long read = limit_file ? limit_file.read(text.data(), text.size()) : 0;
+  std::size_t limit = 0;
+  if (read <= 0 || std::from_chars(text.data(), text.data() + read, limit).ec != std::errc{}) return {};
+  std::size_t count = 0;
+  each_in_proc([&count](const mapping_view& /*unused*/) {
+    ++count;
+    return true;
+  });
+  constexpr std::size_t few = 8;  // one that is split becomes three
+  if (count + few < limit) return {};
+  return "the process has " + std::to_string(count) + " mappings, and the kernel allows " +
+         std::to_string(limit) + " (vm.max_map_count)";
+}
 
 bool is_writable(std::uintptr_t address) noexcept {
   bool answer = false;

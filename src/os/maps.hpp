@@ -41,6 +41,11 @@ std::optional<mapping> mapping_at(std::uintptr_t address);
 /// True if mapping_at() knows all there are: whether /proc/self/maps can be opened.
 bool maps_are_readable() noexcept;
 
+/// If the process has, but for a few, all the mappings that the kernel allows it (vm.max_map_count), so that
+/// mmap() and mprotect() fail with ENOMEM however much memory there is: says so. Else empty. As dear as
+/// read_maps().
+std::string mappings_used_up();
+
 /// True if the program may write to that address; false also where nobody knows. Allocates nothing.
 bool is_writable(std::uintptr_t address) noexcept;
 

@@ -87,9 +87,9 @@ class open_to_tracers {
 
 }  // namespace
 
-bool unblock_in_other_threads(int signo, std::ptrdiff_t noted) {
+int unblock_in_other_threads(int signo, std::ptrdiff_t noted) {
   const auto threads = threads_that_block(signo);
-  if (threads.empty()) return true;
+  if (threads.empty()) return 0;
   constexpr std::size_t stack_size = 64 * 1024;
   const auto stack = std::make_unique<std::byte[]>(stack_size);
   work what{threads, signo, noted};
@@ -98,11 +98,19 @@ bool unblock_in_other_threads(int signo, std::ptrdiff_t noted) {
     // Without a signal at its end it is no child that the program's own wait() finds.
     const int child =
         ::clone(run_child, stack.get() + stack_size, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_FS, &what);
-    if (child < 0) return false;
+    if (child < 0) return threads.front();
     while (raw::call(__NR_wait4, child, nullptr, __WALL, 0) == -EINTR) {
     }
   }
-  return threads_that_block(signo).empty();
+  const auto left = threads_that_block(signo);
+  return left.empty() ? 0 : left.front();
+}
+
+std::string describe_thread(int id) {
+  std::ifstream file{"/proc/self/task/" + std::to_string(id) + "/comm"};
+  std::string name;
+  std::getline(file, name);
+  return "thread " + std::to_string(id) + (name.empty() ? "" : " (" + name + ")");
 }
 
 }  // namespace libprobe::os

@@ -142,8 +142,14 @@ std::string describe_all(const candidates& list) {
   std::string text;
   for (const candidate& one : list) {
     const std::string version = one.which->version.empty() ? "" : fmt::format("@{}", one.which->version);
-    text += fmt::format("\n{}{}  {}  {:#x}", demangled(one.which->name), version, one.owner->file_name,
-                        one.address);
+    // Rust functions of one path differ in their hashes only.
+    std::string name = demangled(one.which->name);
+    const auto is_namesake = [&](const candidate& other) {
+      return other.which != one.which && other.which->name != one.which->name &&
+             demangled(other.which->name) == name;
+    };
+    if (std::ranges::any_of(list, is_namesake)) name += fmt::format(" ({})", one.which->name);
+    text += fmt::format("\n{}{}  {}  {:#x}", name, version, one.owner->file_name, one.address);
   }
   return text;
 }
@@ -190,6 +196,13 @@ result<std::uintptr_t> find_name(const snapshot& now, const query& wanted, std::
   if (found.empty()) {
     detail = wanted.module.empty() ? fmt::format("no loaded module has a function \"{}\"", name)
                                    : fmt::format("\"{}\" has no function \"{}\"", wanted.module, name);
+    for (const module* owner : modules) {
+      if (owner->symbols().file_is_gone())
+        detail += fmt::format(
+            "; the file of {} has been replaced or deleted since it was loaded, and only what it exports is "
+            "known",
+            owner->file_name);
+    }
     return errc::symbol_not_found;
   }
   if (found.size() > 1) {

@@ -2,9 +2,12 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace libprobe::symbols {
@@ -130,15 +133,75 @@ bool is_spelled_out(std::string_view component) {
   return !(component.front() >= '0' && component.front() <= '9') && !component.starts_with("operator");
 }
 
-// "vtable for", "non-virtual thunk to", "guard variable for": about the thing named, not the thing itself.
-bool is_about_another(std::string_view mangled) {
-  return mangled.starts_with("_ZT") || mangled.starts_with("_ZG");
+// Rust's older mangling: "_ZN", the path's parts, as the last of them 'h' and 16 hexadecimal digits, "E". No
+// C++ function is called so, since its parameters stand behind that.
+constexpr std::string_view rust_hash_length = "17h";  // before the digits
+constexpr std::size_t rust_hash_digits = 16;
+constexpr std::size_t rust_hash_bytes = std::string_view{"::h"}.size() + rust_hash_digits;
+
+/// How much of the name is Rust's; behind that LLVM puts ".llvm.123" where one object's function has become
+/// another's, too. 0: the name is another's.
+std::size_t rust_length(std::string_view name) noexcept {
+  if (!name.starts_with("_ZN")) return 0;
+  const auto is_digit = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  constexpr std::size_t tail = rust_hash_length.size() + rust_hash_digits + 1;
+  std::size_t end = name.size();
+  if (const auto added = name.rfind(".llvm.");
+      added != std::string_view::npos &&
+      name.find_first_not_of("0123456789", added + 6) == std::string_view::npos)
+    end = added;
+  if (end < tail || name[end - 1] != 'E') return 0;
+  const auto hash = name.substr(end - tail, tail - 1);
+  if (!hash.starts_with(rust_hash_length)) return 0;
+  for (const char c : hash.substr(rust_hash_length.size())) {
+    if (!is_digit(c)) return 0;
+  }
+  return end;
 }
 
-}  // namespace
+// The newer one, "_R" and a path's kind, is asked about; what the system's demangler does not know stays.
+bool is_rust_v0(std::string_view name) noexcept {
+  return name.size() > 2 && name.starts_with("_R") &&
+         std::string_view{"CMXYNIB"}.find(name[2]) != std::string_view::npos;
+}
 
-std::string demangled(std::string_view name) {
-  if (!name.starts_with("_Z")) return std::string{name};
+/// "$LT$T$GT$" for "<T>", ".." for "::": what identifiers of the older mangling may not have in them.
+std::string without_rust_escapes(std::string_view text) {
+  constexpr std::pair<std::string_view, std::string_view> escapes[] = {
+      {"$LT$", "<"}, {"$GT$", ">"}, {"$LP$", "("}, {"$RP$", ")"}, {"$RF$", "&"},
+      {"$BP$", "*"}, {"$C$", ","},  {"$SP$", "@"}, {"..", "::"},
+  };
+  std::string plain;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto rest = text.substr(at);
+    const bool begins = at == 0 || text.substr(0, at).ends_with("::");
+    if (begins && rest.starts_with("_$")) {  // an identifier does not begin with '$'
+      ++at;
+      continue;
+    }
+    const auto* const known = std::find_if(std::begin(escapes), std::end(escapes),
+                                           [&](const auto& e) { return rest.starts_with(e.first); });
+    if (known != std::end(escapes)) {
+      plain += known->second;
+      at += known->first.size();
+      continue;
+    }
+    if (const auto end = rest.find('$', 2); rest.starts_with("$u") && end != std::string_view::npos) {
+      unsigned value = 0;
+      const auto [stop, error] = std::from_chars(rest.data() + 2, rest.data() + end, value, 16);
+      if (error == std::errc{} && stop == rest.data() + end && value >= ' ' && value < 0x7f) {
+        plain += static_cast<char>(value);
+        at += end + 1;
+        continue;
+      }
+    }
+    plain += text[at++];
+  }
+  return plain;
+}
+
+std::string as_demangler_has_it(std::string_view name) {
+  if (!is_mangled(name)) return std::string{name};
   const std::string terminated{name};
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> text{
@@ -146,7 +209,27 @@ std::string demangled(std::string_view name) {
   return status == 0 && text != nullptr ? std::string{text.get()} : terminated;
 }
 
-bool is_clone(std::string_view name) noexcept { return name.find('.', 1) != std::string_view::npos; }
+// "vtable for", "non-virtual thunk to", "guard variable for": about the thing named, not the thing itself.
+bool is_about_another(std::string_view mangled) {
+  return mangled.starts_with("_ZT") || mangled.starts_with("_ZG");
+}
+
+}  // namespace
+
+bool is_mangled(std::string_view name) noexcept { return name.starts_with("_Z") || is_rust_v0(name); }
+
+std::string demangled(std::string_view name) {
+  const std::size_t rust = rust_length(name);
+  auto text = as_demangler_has_it(rust != 0 ? name.substr(0, rust) : name);
+  if (rust == 0 || text == name) return text;
+  if (text.size() > rust_hash_bytes) text.resize(text.size() - rust_hash_bytes);
+  return without_rust_escapes(text);
+}
+
+bool is_clone(std::string_view name) noexcept {
+  // Rust's own names may have dots in them.
+  return rust_length(name) == 0 && name.find('.', 1) != std::string_view::npos;
+}
 
 cxx_name cxx_name::split(std::string_view demangled) {
   // The parameters are the last parentheses that do not belong to an enclosing function or namespace.
@@ -194,6 +277,10 @@ cxx_query::cxx_query(std::string_view text) : compact_{compact(text)}, wanted_{c
 
 cxx_query::match cxx_query::compare(std::string_view mangled, std::string_view demangled) const {
   if (compact(demangled) == compact_) return match::exact;
+  // With its hash, to tell one from another.
+  if (const auto rust = rust_length(mangled);
+      rust != 0 && compact(without_rust_escapes(as_demangler_has_it(mangled.substr(0, rust)))) == compact_)
+    return match::exact;
   if (is_about_another(mangled)) return match::none;
   const cxx_name candidate = cxx_name::split(demangled);
   const bool any_overload = wanted_.parameters.empty();

@@ -1,4 +1,4 @@
-// C++ names as people write them, and how they compare with the demangled names of symbols.
+// C++ and Rust names as people write them, and how they compare with the demangled names of symbols.
 #pragma once
 
 #include <string>
@@ -6,7 +6,11 @@
 
 namespace libprobe::symbols {
 
-/// The C++ name of a symbol, with its parameters; the name itself where it is not C++. Allocates.
+/// True if it may be a C++ or Rust symbol's linker name.
+bool is_mangled(std::string_view name) noexcept;
+
+/// The C++ name of a symbol, with its parameters; Rust's path without the hash behind it; the name itself
+/// where it is neither. Allocates.
 std::string demangled(std::string_view name);
 
 /// Whether the compiler made the symbol out of a function that the user knows: "f.cold", "f.part.0".

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "linkage.hpp"
+
 namespace libprobe::symbols {
 
 /// Views into the module's own memory: good only as long as it cannot be unloaded (see while_loaded()).
@@ -40,6 +42,17 @@ class dynamic_view {
     std::string_view version;
   };
   [[nodiscard]] import imported_at(std::uintptr_t slot) const noexcept;
+
+  /// Calls visit(address, bytes) for each place that the loader writes an address to.
+  template <class Visit>
+  void each_store(Visit visit) const {
+    for (const auto& relocations : relocations_) {
+      for (const ElfW(Rela) & relocation : relocations) {
+        if (const auto size = arch::stored_bytes(ELF64_R_TYPE(relocation.r_info)); size != 0)
+          visit(bias_ + relocation.r_offset, size);
+      }
+    }
+  }
 
  private:
   void read_versions(const std::byte* definitions, std::size_t definition_count, const std::byte* needs,

@@ -61,7 +61,8 @@ result<query> parse(std::string_view text, std::string& detail) {
   };
   if (text.find_first_not_of(" \t") == nowhere) return refuse("no name");
   if (std::ranges::any_of(text, [](char c) { return static_cast<unsigned char>(c) < ' ' && c != '\t'; })) {
-    detail = "a control character in the name";
+    detail =
+        "a control character in the name: if it is code, give its address as const void*, not as const char*";
     return errc::malformed_location;
   }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <tuple>
 
+#include "os/maps.hpp"
 #include "symbols/dynamic.hpp"
 #include "symbols/modules.hpp"
 #include "symbols/symbol_table.hpp"
@@ -26,6 +27,14 @@ bool is_file_of(const module& owner, const elf_file& file) {
   return same;
 }
 
+// The kernel knows whether the file that is mapped still has its name: another one may have it, with the same
+// layout. (The device and the inode are not compared: overlay file systems show others in the maps.)
+bool is_file_deleted(const module& owner) {
+  if (owner.what != module::kind::library) return false;  // the program's is opened by the process itself
+  const auto mapped = os::mapping_at(owner.segments.front().start);
+  return mapped && mapped->path.ends_with(" (deleted)");
+}
+
 std::string debug_file_path(const std::vector<std::uint8_t>& build_id) {
   if (build_id.size() < 2) return {};
   std::string path = fmt::format("/usr/lib/debug/.build-id/{:02x}/", build_id.front());
@@ -41,6 +50,16 @@ bool is_dynamic_name(const GElf_Sym& entry) {
 
 std::size_t leading_underscores(std::string_view name) {
   return std::min(name.find_first_not_of('_'), name.size());
+}
+
+/// Names that the linker or the assembler gives to ends, beginnings and stretches: not to code that begins.
+bool is_marker(std::string_view name) {
+  constexpr std::string_view whole[] = {
+      "_etext", "__etext", "etext", "_end", "__executable_start", "__ehdr_start", "_GLOBAL_OFFSET_TABLE_"};
+  if (std::ranges::find(whole, name) != std::end(whole)) return true;
+  if (name.starts_with(".L") || name.starts_with("__start_") || name.starts_with("__stop_")) return true;
+  // Mapping symbols: "$x" and "$d", perhaps with a number.
+  return name.size() > 1 && name[0] == '$' && (name.size() == 2 || name[2] == '.');
 }
 
 // Aliases: the name that people know first.
@@ -85,10 +104,20 @@ void symbol_table::read_memory(const module& owner) {
     one.exported = is_dynamic_name(entry);
     add(owner, entry, one);
   }
+  dynamic.each_store([&](std::uintptr_t address, std::size_t size) {
+    if (is_code(address)) data_.push_back({address, address + size, true});
+  });
 }
 
 void symbol_table::read_file(const module& owner) {
+  const bool deleted = is_file_deleted(owner);
   auto file = elf_file::open(owner.path);
+  if (deleted && file && !owner.build_id.empty() && file->build_id() == owner.build_id) {
+    // The same again: installed anew.
+  } else if (deleted || (file && !is_file_of(owner, *file))) {
+    file_is_gone_ = true;
+    return;
+  }
   if (!file || !is_file_of(owner, *file)) return;
   if (!file->sections().empty()) read_sections(owner, *file);
   if (read_symbols(owner, *file)) {
@@ -134,8 +163,13 @@ void symbol_table::add(const module& owner, const GElf_Sym& entry, symbol one) {
       one.what = symbol::kind::indirect;
       break;
     case STT_NOTYPE:
+      if (is_marker(one.name)) return;
       one.what = symbol::kind::label;
       break;
+    case STT_OBJECT:
+      if (const auto start = owner.bias + entry.st_value; entry.st_size != 0 && is_code(start))
+        data_.push_back({start, start + entry.st_size, false});
+      return;
     default:
       return;
   }
@@ -165,6 +199,8 @@ void symbol_table::arrange() {
     return mine != its ? mine < its : is_better_known(one, other);
   });
   symbols_.shrink_to_fit();
+  std::erase_if(data_, [&](const data& one) { return !is_code(one.start); });  // sections are known now
+  std::ranges::sort(data_, {}, &data::start);
   furthest_.reserve(symbols_.size());
   std::uintptr_t furthest = 0;
   for (const symbol& one : symbols_) furthest_.push_back(furthest = std::max(furthest, one.start + one.size));

@@ -5,6 +5,8 @@
 #include <iterator>
 #include <span>
 
+#include "symbols/cxx_name.hpp"
+
 namespace libprobe::symbols {
 namespace {
 
@@ -50,6 +52,67 @@ const symbol* symbol_table::covering(std::uintptr_t address) const noexcept {
     if (one.covers(address)) best = &one;
   }
   return best;
+}
+
+symbol_table::range symbol_table::around(std::uintptr_t address) const noexcept {
+  constexpr std::uintptr_t most = 16U << 20U;  // a size beyond that is a mistake
+  range whole;
+  auto at = static_cast<std::size_t>(std::ranges::upper_bound(symbols_, address, {}, &symbol::start) -
+                                     symbols_.begin());
+  for (; at != 0 && furthest_[at - 1] > address; --at) {
+    const symbol& one = symbols_[at - 1];
+    if (one.what == symbol::kind::label || !one.covers(address) || one.size > most) continue;
+    if (whole.end == 0) whole = {one.start, one.start};
+    whole.start = std::min(whole.start, one.start);
+    whole.end = std::max(whole.end, one.start + one.size);
+  }
+  return whole;
+}
+
+const symbol* symbol_table::nearest(std::uintptr_t address) const noexcept {
+  const symbol* const around = covering(address);
+  if (around == nullptr && unsized_before(address).which == nullptr) return nullptr;
+  const auto above = std::ranges::upper_bound(symbols_, address, {}, &symbol::start);
+  for (auto at = above; at != symbols_.begin();) {
+    const symbol& one = *--at;
+    if (around != nullptr && one.start <= around->start) break;
+    if (one.size != 0) {
+      if (around == nullptr) break;
+      continue;
+    }
+    // Of aliases the best known.
+    const auto first = std::ranges::lower_bound(symbols_, one.start, {}, &symbol::start);
+    const auto known = std::find_if(first, above, [&](const symbol& other) {
+      return other.size == 0 && other.what != symbol::kind::label;
+    });
+    const auto any = std::find_if(first, above, [](const symbol& other) { return other.size == 0; });
+    return known != above && known->start == one.start ? &*known : &*any;
+  }
+  return around;
+}
+
+symbol_table::range symbol_table::labels_around(std::uintptr_t address) const noexcept {
+  const auto section =
+      std::ranges::find_if(executable_, [&](const range& one) { return one.holds(address); });
+  if (section == executable_.end()) return {};
+  const auto above = std::ranges::upper_bound(symbols_, address, {}, &symbol::start);
+  range whole{address, section->end};
+  for (auto at = above; at != symbols_.begin();) {
+    const symbol& one = *--at;
+    if (one.start < section->start || one.size != 0 || one.what != symbol::kind::label) break;
+    whole.start = one.start;
+  }
+  const auto next = std::find_if(above, symbols_.end(), [](const symbol& other) {
+    return other.size != 0 || other.what != symbol::kind::label;
+  });
+  if (next != symbols_.end()) whole.end = std::min(whole.end, next->start);
+  return whole;
+}
+
+std::span<const symbol_table::data> symbol_table::data_in(range where) const noexcept {
+  const auto first = std::ranges::find_if(data_, [&](const data& one) { return one.end > where.start; });
+  const auto last = std::find_if(first, data_.end(), [&](const data& one) { return one.start >= where.end; });
+  return {first, last};
 }
 
 symbol_table::unsized symbol_table::unsized_before(std::uintptr_t address) const noexcept {
@@ -99,7 +162,7 @@ std::vector<const symbol*> symbol_table::mangled_with(std::string_view identifie
   std::vector<const symbol*> found;
   if (identifier.empty()) {
     for (const symbol& one : symbols_) {
-      if (one.name.starts_with("_Z")) found.push_back(&one);
+      if (is_mangled(one.name)) found.push_back(&one);
     }
     return found;
   }
@@ -128,7 +191,7 @@ const symbol_table::index& symbol_table::identifiers() const {
   std::call_once(identifiers_made_, [&] {
     for (std::uint32_t number = 0; number < symbols_.size(); ++number) {
       const std::string_view name = symbols_[number].name;
-      if (!name.starts_with("_Z")) continue;
+      if (!is_mangled(name)) continue;
       each_identifier(name, [&](std::string_view one) { identifiers_.emplace_back(hash_of(one), number); });
     }
     std::ranges::sort(identifiers_);

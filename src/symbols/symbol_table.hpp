@@ -41,8 +41,19 @@ class symbol_table {
  public:
   explicit symbol_table(const module& owner);
 
+  struct range {
+    std::uintptr_t start = 0;
+    std::uintptr_t end = 0;
+    [[nodiscard]] bool holds(std::uintptr_t address) const noexcept { return address - start < end - start; }
+  };
+
   /// The innermost symbol with a size whose code holds the address; null if none does.
   [[nodiscard]] const symbol* covering(std::uintptr_t address) const noexcept;
+
+  /// All functions with a size around the address, as one range; empty if there is none.
+  [[nodiscard]] range around(std::uintptr_t address) const noexcept;
+  /// The last symbol at or before the address that has not ended there, with a size or without.
+  [[nodiscard]] const symbol* nearest(std::uintptr_t address) const noexcept;
 
   /// A symbol without a size that the address belongs to, and where the next one begins.
   struct unsized {
@@ -50,6 +61,8 @@ class symbol_table {
     std::uintptr_t end = 0;
   };
   [[nodiscard]] unsized unsized_before(std::uintptr_t address) const noexcept;
+  /// Labels, one behind the other, that no function comes between: their code may be one function's.
+  [[nodiscard]] range labels_around(std::uintptr_t address) const noexcept;
 
   /// All symbols, by start; at one start the better known first.
   [[nodiscard]] std::span<const symbol> all() const noexcept { return symbols_; }
@@ -57,18 +70,23 @@ class symbol_table {
   [[nodiscard]] std::vector<const symbol*> starting_at(std::uintptr_t address) const;
   /// All symbols of that linker name, of any version.
   [[nodiscard]] std::vector<const symbol*> named(std::string_view name) const;
-  /// All C++ symbols whose mangled name has that identifier in it; all of them for an empty identifier.
+  /// All C++ and Rust symbols whose mangled name has that identifier in it; all of them for an empty
+  /// identifier.
   [[nodiscard]] std::vector<const symbol*> mangled_with(std::string_view identifier) const;
 
   /// Whether the address lies in a section of procedure linkage stubs; always false without sections_known().
   [[nodiscard]] bool in_linkage(std::uintptr_t address) const noexcept;
   [[nodiscard]] bool sections_known() const noexcept { return sections_known_; }
+  /// The file has been replaced, or deleted, since it was loaded: what only it knows is not known.
+  [[nodiscard]] bool file_is_gone() const noexcept { return file_is_gone_; }
 
-  struct range {
+  /// Data among code: what is typed as an object, and what the loader relocates.
+  struct data {
     std::uintptr_t start = 0;
     std::uintptr_t end = 0;
-    [[nodiscard]] bool holds(std::uintptr_t address) const noexcept { return address - start < end - start; }
+    bool relocated = false;  // data, or an instruction's operand
   };
+  [[nodiscard]] std::span<const data> data_in(range where) const noexcept;
   /// Restartable sequences: code that a probe would make restart for ever.
   [[nodiscard]] const std::vector<range>& restartable() const noexcept { return restartable_; }
 
@@ -91,9 +109,11 @@ class symbol_table {
   std::vector<symbol> symbols_;           // by start; at one start the sized and better known first
   std::vector<std::uintptr_t> furthest_;  // the greatest end of this symbol and those before it
   bool sections_known_ = false;
+  bool file_is_gone_ = false;
   std::vector<range> executable_;  // sections, or whole segments where those are not known
   std::vector<range> linkage_;
   std::vector<range> restartable_;
+  std::vector<data> data_;  // by start
 
   mutable std::once_flag names_made_;
   mutable index names_;

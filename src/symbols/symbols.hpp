@@ -7,6 +7,7 @@
 #include <libprobe/location.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "os/result.hpp"
 
@@ -33,11 +34,28 @@ result<std::uintptr_t> resolve(const location& where, std::string& detail);
 /// Nothing when neither knows.
 std::optional<extent> function_at(std::uintptr_t address);
 
+/// All code that belongs together around an address, for looking at its branches: functions one in the other,
+/// labels one behind the other. Nothing where function_at() knows nothing.
+std::optional<extent> text_around(std::uintptr_t address);
+
+/// Where symbols say that code begins, and data lies, inside of it; in order of address.
+struct code_start {
+  std::uintptr_t address = 0;
+  bool typed = false;  // a function's symbol; else it may name data
+};
+std::vector<code_start> starts_in(const extent& where);
+struct data_range {
+  std::uintptr_t start = 0, end = 0;
+  bool relocated = false;  // by the loader: data, or an instruction's operand
+};
+std::vector<data_range> data_in(const extent& where);
+
 /// True if the address belongs to a loaded module (as opposed to anonymous or file memory mapped by the
 /// program).
 bool in_module(std::uintptr_t address);
 
-/// The symbol that covers the address, for people to read. Its name resolves to the same function again.
+/// The nearest symbol before the address whose code has not ended there, with a type or without, for people
+/// to read. Its name resolves to the same function again.
 description describe(std::uintptr_t address);
 /// The same of a module that may have been unloaded.
 description describe(const module& owner, std::uintptr_t address);

@@ -48,6 +48,7 @@ struct observer final : control::window_observer {
   }
   void window_closes(const site::site& at) noexcept override { set(at, true); }
   void window_is_open(const site::site& at) noexcept override { set(at, false); }
+  void text_is_others() noexcept override {}
 };
 
 observer watching;
@@ -245,6 +246,13 @@ const std::vector<model::scenario> scenarios{
 }  // namespace
 
 // ---- what those sources ask of the rest of the library
+
+namespace libprobe::control {
+
+bool writes_avoid_traps() noexcept { return false; }
+int deaf_thread() noexcept { return 0; }
+
+}  // namespace libprobe::control
 
 namespace libprobe::os {
 

@@ -24,6 +24,7 @@ constexpr equivalence equivalences[] = {
     {errc::not_executable, std::errc::invalid_argument},
     {errc::unknown_function, std::errc::illegal_byte_sequence},
     {errc::not_instruction_boundary, std::errc::illegal_byte_sequence},
+    {errc::data_in_text, std::errc::illegal_byte_sequence},
     {errc::undecodable_instruction, std::errc::operation_not_supported},
     {errc::unsupported_instruction, std::errc::operation_not_supported},
     {errc::denied_address, std::errc::invalid_argument},

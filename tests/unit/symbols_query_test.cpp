@@ -187,6 +187,21 @@ TEST(CxxName, Compares) {
   EXPECT_EQ(cxx_query{"W::f"}.compare("_ZThn8_N1W1fEv", "non-virtual thunk to W::f()"), none);
 }
 
+TEST(CxxName, IsRustsWithoutTheHash) {
+  EXPECT_EQ(demangled("_ZN4core3fmt5write17h0123456789abcdefE"), "core::fmt::write");
+  EXPECT_EQ(demangled("_ZN4core3fmt5write17h0123456789abcdefE.llvm.123"), "core::fmt::write");
+  EXPECT_EQ(demangled("_ZN39_$LT$$RF$T$u20$as$u20$a..B$LT$C$GT$$GT$3foo17h0123456789abcdefE"),
+            "<&T as a::B<C>>::foo");
+  // No hash: another compiler's.
+  EXPECT_EQ(demangled("_ZN4core3fmt5write17h0123456789abcdegE"), "core::fmt::write::h0123456789abcdeg");
+  EXPECT_EQ(demangled("_ZN4core17h0123456789abcdefEv"), "core::h0123456789abcdef()");
+  EXPECT_EQ(demangled("_RNvC6_123foo3bar_not_known"), "_RNvC6_123foo3bar_not_known");
+  EXPECT_FALSE(is_clone("_ZN9a..b..c..17h0123456789abcdefE"));
+  EXPECT_FALSE(is_clone("_ZN4core3fmt5write17h0123456789abcdefE.llvm.123"));
+  EXPECT_TRUE(is_clone("_ZN4core3fmt5write17h0123456789abcdefE.llvm.123.cold"));
+  EXPECT_TRUE(is_clone("_ZN6sample6singleEPKcm.part.0"));
+}
+
 TEST(CxxName, KnowsWhatIsSpelledOut) {
   EXPECT_EQ(cxx_query{"ns::Widget::draw"}.identifier(), "draw");
   EXPECT_EQ(cxx_query{"ns::f<int>(std::string)"}.identifier(), "f");

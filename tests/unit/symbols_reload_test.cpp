@@ -107,6 +107,31 @@ TEST_F(Reload, DoesNotBelieveAFileThatWasReplaced) {
   dlclose(handle);
 }
 
+TEST_F(Reload, SaysThatAFileWasReplaced) {
+  // Nothing in the file tells the one from the other.
+  install(PLUGIN_TURNED_0);
+  void* handle = dlopen(plugin_.c_str(), RTLD_NOW);
+  ASSERT_NE(handle, nullptr) << dlerror();
+  install(PLUGIN_TURNED_1);
+  std::string detail;
+  const auto found = resolve("plugin.so:plugin_turned", detail);
+  ASSERT_FALSE(found) << std::hex << *found;
+  EXPECT_EQ(found.error(), errc::symbol_not_found);
+  EXPECT_NE(detail.find("has been replaced or deleted"), std::string::npos) << detail;
+  EXPECT_EQ(answer("plugin.so:plugin_local_address"), errc::ok);
+  dlclose(handle);
+
+  // The same file again, as a package that is installed anew.
+  install(PLUGIN_FIRST);
+  handle = dlopen(plugin_.c_str(), RTLD_NOW);
+  ASSERT_NE(handle, nullptr) << dlerror();
+  install(PLUGIN_FIRST);
+  std::uintptr_t address = 0;
+  EXPECT_EQ(answer("plugin.so:plugin_local", &address), errc::ok);
+  EXPECT_EQ(address, local_of(handle));
+  dlclose(handle);
+}
+
 TEST_F(Reload, FindsLibrariesLoadedByRelativePath) {
   install(PLUGIN_FIRST);
   const fs::path before = fs::current_path();

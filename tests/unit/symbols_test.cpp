@@ -151,6 +151,25 @@ TEST(Resolve, FindsClonesByTheirRawNameOnly) {
   EXPECT_NE(at("_ZN6sample6singleEPKcm.part.0"), at("sample::single"));
 }
 
+TEST(Resolve, FindsRustFunctionsWithoutTheirHash) {
+  const auto write = at("_ZN4demo3fmt5write17h0123456789abcdefE");
+  ASSERT_NE(write, 0U);
+  EXPECT_EQ(at("demo::fmt::write"), write);
+  EXPECT_EQ(at(SAMPLE_SONAME ":demo::fmt::write+0"), write);
+  EXPECT_EQ(at("demo::fmt::write::h0123456789abcdef"), write);
+  EXPECT_EQ(describe(write).symbol, "demo::fmt::write");
+  EXPECT_EQ(describe(at("<demo::Widget as core::fmt::Debug>::fmt")).symbol,
+            "<demo::Widget as core::fmt::Debug>::fmt");
+  EXPECT_EQ(at("demo::one"), at("_ZN4demo3one17hfedcba9876543210E.llvm.4711"));
+  EXPECT_EQ(describe(at("demo::call::{{closure}}")).symbol, "demo::call::{{closure}}");
+
+  std::string detail;
+  EXPECT_EQ(refusal("demo::twin", &detail), errc::ambiguous_symbol);
+  EXPECT_THAT(detail, HasSubstr("h1111111111111111"));
+  EXPECT_THAT(detail, HasSubstr("h2222222222222222"));
+  EXPECT_EQ(at("demo::twin::h2222222222222222"), at("_ZN4demo4twin17h2222222222222222E"));
+}
+
 TEST(Resolve, FindsAssemblerLabelsLast) {
   EXPECT_EQ(at("sample_label"), at(&sample_after_unsized) + 1);
   EXPECT_EQ(at("sample_inner_label"), at(&sample_unsized) + 1);
@@ -203,6 +222,33 @@ TEST(FunctionAt, KnowsSymbolsWithAndWithoutSize) {
   EXPECT_EQ(label->end, at("sample_next_label"));
   EXPECT_FALSE(function_at(number("data")));
   EXPECT_FALSE(function_at(0));
+}
+
+TEST(FunctionAt, TakesNoMarkerForCode) {
+  const std::uintptr_t start = at("sample_marked");
+  for (std::uintptr_t offset = 0; offset < 5; ++offset) {
+    EXPECT_EQ(describe(start + offset).symbol, "sample_marked");
+    EXPECT_EQ(describe(start + offset).offset, offset);
+  }
+  const auto whole = text_around(start + 4);
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(whole->start, start);
+  EXPECT_EQ(whole->end, start + 5);
+  const auto starts = starts_in(*whole);
+  ASSERT_EQ(starts.size(), 1U);
+  EXPECT_EQ(starts[0].address, start);
+  EXPECT_TRUE(starts[0].typed);
+}
+
+TEST(FunctionAt, KnowsLabelsOneBehindTheOther) {
+  // Each has its own extent, and all of them are looked at for branches.
+  const auto whole = text_around(at("sample_next_label"));
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(whole->start, at("sample_label"));
+  const auto starts = starts_in({whole->start, whole->start + 4});
+  ASSERT_EQ(starts.size(), 2U);
+  EXPECT_FALSE(starts[1].typed);
+  EXPECT_EQ(starts[1].address, at("sample_next_label"));
 }
 
 TEST(FunctionAt, AgreesWithSymbolsWhereTheyAreStripped) {

@@ -53,18 +53,29 @@ struct interceptor<R(A...)> : interceptor_base {
 template <class R, class... A>
 class onward<R(A...)> {
  public:
-  onward(detail::interceptor_base* const* links, std::size_t count, R (*function)(A...)) noexcept
-      : links_{links}, count_{count}, function_{function} {}
+  using function = R (*)(A...);
+  /// The function of a variadic one, which gets what its caller gave behind the fixed arguments from `rest`.
+  using variadic = R (*)(const void* rest, function which, A... arguments);
+
+  onward(detail::interceptor_base* const* links, std::size_t count, function which, variadic call = nullptr,
+         const void* rest = nullptr) noexcept
+      : links_{links}, count_{count}, function_{which}, call_{call}, rest_{rest} {}
   R operator()(A... arguments) const {
-    if (count_ == 0) return function_(std::forward<A>(arguments)...);
-    auto& next = static_cast<detail::interceptor<R(A...)>&>(**links_);
-    return next.call(onward{links_ + 1, count_ - 1, function_}, std::forward<A>(arguments)...);
+    if (count_ != 0) {
+      auto& next = static_cast<detail::interceptor<R(A...)>&>(**links_);
+      return next.call(onward{links_ + 1, count_ - 1, function_, call_, rest_},
+                       std::forward<A>(arguments)...);
+    }
+    if (call_ != nullptr) return call_(rest_, function_, std::forward<A>(arguments)...);
+    return function_(std::forward<A>(arguments)...);
   }
 
  private:
   detail::interceptor_base* const* links_;
   std::size_t count_;
-  R (*function_)(A...);
+  function function_;
+  variadic call_;
+  const void* rest_;
 };
 
 namespace detail {
@@ -145,33 +156,55 @@ class hub_base : public installed {
 };
 
 template <class F>
-class hub;
-template <class R, class... A>
-class hub<R(A...)> final : public hub_base {
+class hub final : public hub_base {
  public:
-  explicit hub(place where) : hub_base{std::move(where), typeid(R(A...))} {
+  explicit hub(place where) : hub_base{std::move(where), typeid(F)} {
     replacement_.at = location{static_cast<const void*>(this->where().address)};
-    replacement_.entry = function_address(&run);
+    replacement_.entry = entry<F>::address();
     replacement_.context = this;
-    replacement_.stack_bytes = signature<R(A...)>::stack_bytes;
-    replacement_.result = result_registers_of<R>();
+    replacement_.stack_bytes = signature<F>::stack_bytes;
+    replacement_.result = result_registers_of<typename signature<F>::result>();
     check(register_replacement(replacement_));
   }
 
  private:
-  static R run(A... arguments) {
-    auto& self = *static_cast<hub*>(current_replacement()->context);
-    auto* const function = reinterpret_cast<R (*)(A...)>(original(self.replacement_));
-    const visit here{self};
-    return onward<R(A...)>{here.links.data(), here.count, function}(std::forward<A>(arguments)...);
-  }
+  static hub& current() noexcept { return *static_cast<hub*>(current_replacement()->context); }
+  template <class>
+  struct entry;
+  template <class R, class... A>
+  struct entry<R(A...)> {
+    static void* address() noexcept { return function_address(&run); }
+    static R run(A... arguments) {
+      auto& self = current();
+      auto* const function = reinterpret_cast<R (*)(A...)>(original(self.replacement_));
+      const visit here{self};
+      return onward<R(A...)>{here.links.data(), here.count, function}(std::forward<A>(arguments)...);
+    }
+  };
+  template <class R, class... A>
+  struct entry<R(A..., ...)> {
+    using rest_type = variadic_rest<R(A...)>;
+    static void* address() noexcept { return function_address(&variadic_entry<R(A...), &serve>::run); }
+    static R serve(const rest_type& rest, A... arguments) {
+      auto& self = current();
+      auto* const function = reinterpret_cast<R (*)(A...)>(original(self.replacement_));
+      const visit here{self};
+      return onward<R(A...)>{here.links.data(), here.count, function, &call,
+                             &rest}(std::forward<A>(arguments)...);
+    }
+    static R call(const void* rest, R (*function)(A...), A... arguments) {
+      return static_cast<const rest_type*>(rest)->call(
+          reinterpret_cast<typename rest_type::function>(reinterpret_cast<void*>(function)),
+          std::forward<A>(arguments)...);
+    }
+  };
 };
 
 /// The hubs in use, by address.
 class switchboard {
  public:
   template <class F>
-  static hub_base& join(const location& at, interceptor<F>& added) {
+  static hub_base& join(const location& at, interceptor<typename signature<F>::fixed>& added) {
     const unwatched own_work;
     auto& shop = workshop::instance();
     const std::lock_guard guard{shop.lock()};

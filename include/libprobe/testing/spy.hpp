@@ -213,7 +213,7 @@ class spy<R(A...)> {
   using call = recorded_call<R(A...)>;
 
   explicit spy(const location& at, thread_scope whose = all_threads)
-      : what_{std::in_place_type<R(A...)>, at, whose} {}
+      : spy{std::in_place_type<R(A...)>, at, whose} {}
 
   /// The kept calls, in the order in which they began.
   [[nodiscard]] std::vector<call> calls() const { return what_->log.calls(); }
@@ -314,7 +314,21 @@ class spy<R(A...)> {
     return {good, message.str()};
   }
 
+  template <class F>
+  friend class spy;
+  template <class F>
+  spy(std::in_place_type_t<F> function, const location& at, thread_scope whose)
+      : what_{function, at, whose} {}
+
   detail::hooked<detail::spying<R(A...)>> what_;
+};
+/// Of a variadic function: the fixed arguments are recorded, and the function gets all of them, as far as
+/// variadic_original tells.
+template <class R, class... A>
+class spy<R(A..., ...)> : public spy<R(A...)> {
+ public:
+  explicit spy(const location& at, thread_scope whose = all_threads)
+      : spy<R(A...)>{std::in_place_type<R(A..., ...)>, at, whose} {}
 };
 
 template <class F, class... Scope>

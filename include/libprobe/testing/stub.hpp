@@ -70,17 +70,17 @@ class any_hooked {
 /// for others the function is as ever. Unlike replace(), several fixtures share a function: the newest comes
 /// first, and its `original` is the next one.
 template <class F>
-class stub;
-template <class R, class... A>
-class stub<R(A...)> {
+class stub {
+  using fixed = typename detail::signature<F>::fixed;
+
  public:
   template <class Callable>
   stub(const location& at, Callable callable, thread_scope whose = all_threads)
-      : what_{detail::any_hooked<R(A...)>::template make<detail::stubbing<R(A...), Callable>>(
-            at, whose, std::move(callable))} {}
+      : what_{detail::any_hooked<F>::template make<detail::stubbing<fixed, Callable>>(at, whose,
+                                                                                      std::move(callable))} {}
 
  private:
-  detail::any_hooked<R(A...)> what_;
+  detail::any_hooked<F> what_;
 };
 template <class F, class... Rest>
 stub(F, Rest...) -> stub<typename detail::signature<F>::function>;
@@ -168,13 +168,13 @@ struct failing<R(A...), Predicate, Failing> final : interceptor<R(A...)> {
 /// fails_throwing() (or is any callable without arguments). An exception passes through the function's
 /// callers, so do this to C++ code only.
 template <class F>
-class fault;
-template <class R, class... A>
-class fault<R(A...)> {
+class fault {
+  using fixed = typename detail::signature<F>::fixed;
+
  public:
   template <class Chosen, class How>
   fault(const location& at, Chosen chosen, How how, thread_scope whose = all_threads)
-      : what_{detail::any_hooked<R(A...)>::template make<detail::failing<R(A...), Chosen, How>>(
+      : what_{detail::any_hooked<F>::template make<detail::failing<fixed, Chosen, How>>(
             at, whose, std::move(chosen), std::move(how), counters_)} {}
   fault(const fault&) = delete;
   fault& operator=(const fault&) = delete;
@@ -191,7 +191,7 @@ class fault<R(A...)> {
 
  private:
   std::atomic<std::size_t> counters_[2] = {};
-  detail::any_hooked<R(A...)> what_;
+  detail::any_hooked<F> what_;
 };
 template <class F, class... Rest>
 fault(F, Rest...) -> fault<typename detail::signature<F>::function>;

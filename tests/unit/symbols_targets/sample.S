@@ -27,6 +27,48 @@ sample_next_label:
         ret
         .size   "_ZN6sample6singleEPKcm.part.0", . - "_ZN6sample6singleEPKcm.part.0"
 
+# Symbols without a type that name no code: of ends and beginnings, of stretches, of places inside.
+        .type   sample_marked, @function
+sample_marked:
+        nop
+"$x":   nop
+"$d.1": nop
+__stop_sample_marked:
+        nop
+_etext: ret
+        .size   sample_marked, . - sample_marked
+
+# As Rust compilers name functions.
+        .type   "_ZN4demo3fmt5write17h0123456789abcdefE", @function
+"_ZN4demo3fmt5write17h0123456789abcdefE":
+        ret
+        .size   "_ZN4demo3fmt5write17h0123456789abcdefE", . - "_ZN4demo3fmt5write17h0123456789abcdefE"
+
+        .type   "_ZN49_$LT$demo..Widget$u20$as$u20$core..fmt..Debug$GT$3fmt17h00000000000000d1E", @function
+"_ZN49_$LT$demo..Widget$u20$as$u20$core..fmt..Debug$GT$3fmt17h00000000000000d1E":
+        ret
+        .size   "_ZN49_$LT$demo..Widget$u20$as$u20$core..fmt..Debug$GT$3fmt17h00000000000000d1E", . - "_ZN49_$LT$demo..Widget$u20$as$u20$core..fmt..Debug$GT$3fmt17h00000000000000d1E"
+
+        .type   "_ZN4demo4twin17h1111111111111111E", @function
+"_ZN4demo4twin17h1111111111111111E":
+        ret
+        .size   "_ZN4demo4twin17h1111111111111111E", . - "_ZN4demo4twin17h1111111111111111E"
+
+        .type   "_ZN4demo4twin17h2222222222222222E", @function
+"_ZN4demo4twin17h2222222222222222E":
+        ret
+        .size   "_ZN4demo4twin17h2222222222222222E", . - "_ZN4demo4twin17h2222222222222222E"
+
+        .type   "_ZN4demo3one17hfedcba9876543210E.llvm.4711", @function
+"_ZN4demo3one17hfedcba9876543210E.llvm.4711":
+        ret
+        .size   "_ZN4demo3one17hfedcba9876543210E.llvm.4711", . - "_ZN4demo3one17hfedcba9876543210E.llvm.4711"
+
+        .type   "_ZN4demo4call28_$u7b$$u7b$closure$u7d$$u7d$17h00000000000000c1E", @function
+"_ZN4demo4call28_$u7b$$u7b$closure$u7d$$u7d$17h00000000000000c1E":
+        ret
+        .size   "_ZN4demo4call28_$u7b$$u7b$closure$u7d$$u7d$17h00000000000000c1E", . - "_ZN4demo4call28_$u7b$$u7b$closure$u7d$$u7d$17h00000000000000c1E"
+
         .globl  sample_signal_return
         .type   sample_signal_return, @function
 sample_signal_return:
