@@ -143,10 +143,9 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       detail = fmt::format("{:#x} is not a function's first instruction", whole.address);
       return errc::not_function_entry;
     }
-    if (whole.follow && !symbols::may_be_followed(whole.address)) {
-      detail = fmt::format("{:#x} ({}) returns in ways that cannot be followed", whole.address,
-                           symbols::describe(whole.address).symbol);
-      return errc::denied_address;
+    if (const char* why = whole.follow ? symbols::why_unfollowable(whole.address) : nullptr; why != nullptr) {
+      detail = fmt::format("{:#x} ({}): {}", whole.address, symbols::describe(whole.address).symbol, why);
+      return errc::unfollowable_function;
     }
     site::site* known = site::sites.find(whole.address);
     const bool any_vectors =

@@ -35,7 +35,7 @@ struct request {
   bool step = false;    // by the trap flag
   bool code = false;    // the displaced instruction must be able to run in a slot
   bool entry = false;   // only at a function's first instruction
-  bool follow = false;  // its return address will be changed
+  bool follow = false;  // its return address will be changed, or somebody in between calls it
   bool after = false;   // some of its hooks run behind the displaced instruction
   bool no_jump = false;
   site::purpose purpose = site::purpose::any;  // what a detour of its own would do

@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <iterator>
 #include <span>
-#include <string_view>
 
 #include "arch/arch.hpp"
 #include "os/maps.hpp"
@@ -110,15 +108,6 @@ errc probeable(std::uintptr_t address) {
   }
   if (owner != nullptr && is_restartable(*owner, address)) return errc::denied_address;
   return errc::ok;
-}
-
-bool may_be_followed(std::uintptr_t address) {
-  constexpr std::string_view whole[] = {"setjmp",     "_setjmp",      "sigsetjmp", "__sigsetjmp",
-                                        "getcontext", "__getcontext", "vfork",     "__vfork"};
-  constexpr std::string_view beginnings[] = {"_dl_runtime_resolve", "_dl_runtime_profile", "_dl_tlsdesc"};
-  const auto here = describe(address);
-  return std::ranges::find(whole, here.symbol) == std::end(whole) &&
-         std::ranges::none_of(beginnings, [&](std::string_view b) { return here.symbol.starts_with(b); });
 }
 
 }  // namespace libprobe::symbols
