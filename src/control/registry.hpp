@@ -137,6 +137,8 @@ class registry : private window_observer {
     return stores_;
   }
 
+  /// True for the first who asks: libc is to be told whom to call at a fork.
+  bool begin_to_see_forks() noexcept { return !sees_forks_.exchange(true); }
   /// libc's fork calls these. A child made without it is noticed at its first call here.
   void before_fork() noexcept;
   void after_fork_in_parent() noexcept;
@@ -213,6 +215,7 @@ class registry : private window_observer {
   const site::attachment* free_in_use(const handles* only) noexcept;
   void reclaim_code() noexcept;
 
+  std::atomic<bool> sees_forks_{false};
   bool guards_stand_ = false;
   bool told_of_unloading_ = false;     // by the loader, each time
   bool told_of_constructors_ = false;  // before they run
