@@ -10,6 +10,7 @@
 #include "arch/arch.hpp"
 #include "os/maps.hpp"
 #include "symbols/follow.hpp"
+#include "symbols/go_code.hpp"
 #include "symbols/modules.hpp"
 #include "symbols/symbol_table.hpp"
 #include "symbols/symbols.hpp"
@@ -106,6 +107,7 @@ errc probeable(std::uintptr_t address) {
   if (is_own_text(owner, address) || is_errno_access(address) || is_signal_return(readable, address)) {
     return errc::denied_address;
   }
+  if (owner != nullptr && may_be_go_code(*owner, address)) return errc::unsupported_runtime;
   if (owner != nullptr && is_restartable(*owner, address)) return errc::denied_address;
   return errc::ok;
 }

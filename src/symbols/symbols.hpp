@@ -50,6 +50,7 @@ const char* why_unfollowable(std::uintptr_t address);
 
 /// errc::ok where a probe may be placed, else not_executable or denied_address: libprobe's own text, what its
 /// hit path calls, the vDSO, signal-return stubs, restartable sequences, shared file mappings.
+/// unsupported_runtime: a function of a runtime that would not survive it.
 /// unsupported_environment: not in a module, and nobody can tell what else is mapped.
 errc probeable(std::uintptr_t address);
 
