@@ -33,8 +33,11 @@ enum class errc {
   text_changed,             ///< EBUSY: the bytes there are not those that were decoded; someone else patches
   signal_refused,           ///< EOPNOTSUPP: the kernel refuses our signal handlers
   unsupported_environment,  ///< EOPNOTSUPP: valgrind; or nobody can tell what is mapped at the address
-  trap_blocked,    ///< EBUSY: a thread has SIGTRAP blocked, and the kernel does not let us change that
-  would_deadlock,  ///< EDEADLK: the call would wait for the handler that it was made from
+  trap_blocked,           ///< EBUSY: a thread has SIGTRAP blocked, and the kernel does not let us change that
+  would_deadlock,         ///< EDEADLK: the call would wait for the handler that it was made from
+  unfollowable_function,  ///< EINVAL: it returns twice (setjmp, vfork, ...), or works on its caller's frame
+  another_copy,  ///< EBUSY: another copy of libprobe in this process has probes; the detail tells whose
+  unsupported_runtime,  ///< EOPNOTSUPP: a function of a runtime with stacks of its own (Go)
 };
 
 /// The category of all libprobe errors. Lives as long as the process.

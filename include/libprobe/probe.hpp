@@ -19,6 +19,7 @@ enum class probe_flags : unsigned {
   single_step = 1U << 3,        ///< run the displaced instruction by the CPU's trap flag, whatever it is
   standard_abi = 1U << 4,  ///< all callers keep nothing in registers that the ABI lets a function clobber
   pending = 1U << 5,  ///< of a name whose module or symbol is not loaded yet: placed when it is, see below
+  never_calls_original = 1U << 6,  ///< of a replacement: so it may stand for setjmp, vfork and their like
 };
 constexpr probe_flags operator|(probe_flags a, probe_flags b) noexcept {
   return static_cast<probe_flags>(static_cast<unsigned>(a) | static_cast<unsigned>(b));

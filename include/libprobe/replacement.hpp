@@ -33,7 +33,10 @@ constexpr result_registers operator&(result_registers a, result_registers b) noe
 /// usual; inside a handler (of a probe, say) the function itself runs, and the replacement counts a miss.
 /// `entry` ends by returning, by an exception, or by libc's longjmp on the thread's own stack, from it or
 /// from the original. Left in any other way it counts as running for ever, and a removal waits for it: see
-/// docs/robustness.md. Owned by the caller, neither copied nor moved while registered.
+/// docs/robustness.md.
+/// What returns twice (setjmp, vfork and their like: errc::unfollowable_function) cannot be called from a
+/// frame in between. probe_flags::never_calls_original says that `entry` does not: then it is accepted, and
+/// original() is null. Owned by the caller, neither copied nor moved while registered.
 struct replacement {
   location at;  ///< a function's first instruction, else errc::not_function_entry
   void* entry = nullptr;

@@ -27,6 +27,7 @@ constexpr refusal refusals[] = {
     {errc::unsupported_instruction, std::errc::operation_not_supported, "instruction cannot be probed"},
     {errc::denied_address, std::errc::invalid_argument, "that code must not be probed"},
     {errc::not_function_entry, std::errc::invalid_argument, "not a function's entry"},
+    {errc::unfollowable_function, std::errc::invalid_argument, "calls of that function cannot be followed"},
     {errc::already_registered, std::errc::invalid_argument, "the probe is registered already"},
     {errc::not_registered, std::errc::invalid_argument, "the probe is not registered"},
     {errc::no_handler, std::errc::invalid_argument, "the probe has no handler"},
@@ -41,6 +42,10 @@ constexpr refusal refusals[] = {
     {errc::trap_blocked, std::errc::device_or_resource_busy, "a thread has SIGTRAP blocked"},
     {errc::would_deadlock, std::errc::resource_deadlock_would_occur,
      "the call would wait for its own handler"},
+    {errc::another_copy, std::errc::device_or_resource_busy,
+     "another copy of libprobe has this process in hand"},
+    {errc::unsupported_runtime, std::errc::operation_not_supported,
+     "the function belongs to a runtime that cannot be probed"},
 };
 
 class category final : public std::error_category {

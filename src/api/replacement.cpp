@@ -64,6 +64,7 @@ result<api::wish> api::wish_for(replacement& r) {
   wish.need.purpose = site::purpose::replace;
   wish.need.code = true;
   wish.need.entry = true;
+  wish.need.follow = !any(r.flags & probe_flags::never_calls_original);
   return wish;
 }
 
@@ -78,6 +79,7 @@ void unregister_replacement(replacement& r) noexcept {
 }
 
 void* original(const replacement& r) noexcept {
+  if (any(r.flags & probe_flags::never_calls_original)) return nullptr;
   return reinterpret_cast<void*>(site::original_of(r.state_.ledger));
 }
 

@@ -7,6 +7,7 @@
 #include "control/engine.hpp"
 #include "control/escape_guards.hpp"
 #include "control/guards.hpp"
+#include "control/presence.hpp"
 #include "control/registry.hpp"
 #include "control/text_pass.hpp"
 #include "control/traced.hpp"
@@ -58,14 +59,21 @@ bool is_our_code(std::uintptr_t address) noexcept {
   return site::hop_pages.find(address & ~site::page_mask) != nullptr || site::slot_at(address) != nullptr;
 }
 
+std::string why_not_probeable(std::uintptr_t address, errc why) {
+  if (why == errc::unsupported_environment)
+    return fmt::format("{:#x} lies in no module, and /proc/self/maps cannot be read", address);
+  const auto here = symbols::describe(address);
+  if (why == errc::unsupported_runtime)
+    return fmt::format("{:#x} ({}) is Go's, or cannot be told from Go's: {}", address, here.symbol,
+                       here.module);
+  return fmt::format("{:#x} ({}): {}", address, here.module, make_error_code(why).message());
+}
+
 result<std::unique_ptr<site::site>> plan_site(const request& of, bool replaced, function_text& functions,
                                               slot_store& slots, std::string& detail) {
   const auto address = of.address;
   if (const auto why = symbols::probeable(address); why != errc::ok) {
-    detail = why == errc::unsupported_environment
-                 ? fmt::format("{:#x} lies in no module, and /proc/self/maps cannot be read", address)
-                 : fmt::format("{:#x} ({}): {}", address, symbols::describe(address).module,
-                               make_error_code(why).message());
+    detail = why_not_probeable(address, why);
     return why;
   }
   const auto what = functions.instruction_at(address, of.pointed, detail);
@@ -150,10 +158,9 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
       detail = fmt::format("{:#x} is not a function's first instruction", whole.address);
       return errc::not_function_entry;
     }
-    if (whole.follow && !symbols::may_be_followed(whole.address)) {
-      detail = fmt::format("{:#x} ({}) returns in ways that cannot be followed", whole.address,
-                           symbols::describe(whole.address).symbol);
-      return errc::denied_address;
+    if (const char* why = whole.follow ? symbols::why_unfollowable(whole.address) : nullptr; why != nullptr) {
+      detail = fmt::format("{:#x} ({}): {}", whole.address, symbols::describe(whole.address).symbol, why);
+      return errc::unfollowable_function;
     }
     site::site* known = site::sites.find(whole.address);
     const bool any_vectors =
@@ -543,6 +550,7 @@ std::optional<errc> registry::attach(std::span<request> requests, std::span<wait
     tidy();
     queued = why != errc::ok && !queue_.empty();
   }
+  stay_loaded();
   if (queued) commit();  // frees what was placed for a moment
   return why;
 }

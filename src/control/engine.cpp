@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "arch/arch.hpp"
+#include "control/presence.hpp"
 #include "control/registry.hpp"
 #include "epoch/epoch.hpp"
 #include "os/process.hpp"
@@ -66,7 +67,8 @@ errc prepare() noexcept {
 // probe.
 [[gnu::constructor]] void prepare_fork() noexcept {
   os::settle();
-  registry::instance();
+  // Once for each registry: where one module's symbols stand for another's, several constructors come here.
+  if (!registry::instance().begin_to_see_forks()) return;
   pthread_atfork([] { registry::instance().before_fork(); },
                  [] { registry::instance().after_fork_in_parent(); },
                  [] { registry::instance().after_fork_in_child(); });
@@ -92,8 +94,10 @@ errc prepare_engine(std::string& detail) {
   }
   // A guest's signal handlers are its own.
   if (os::is_guest()) return errc::signal_refused;
+  if (const auto why = claim_process(detail); why != errc::ok) return why;
   const auto why = prepare();
   done = why == errc::ok;
+  if (!done) give_process_up();
   return why;
 }
 

@@ -8,6 +8,7 @@ namespace libprobe::control {
 
 /// Idempotent; under the registry's lock. errc::signal_refused if the kernel does not take our handlers: then
 /// none of them is left, and the next call tries again. errc::unsupported_environment under valgrind.
+/// errc::another_copy if another copy of this library is at work in this process.
 errc prepare_engine(std::string& detail);
 
 /// False if the environment says LIBPROBE_NO_JUMPS=1, as it did at the first registration: all probes are

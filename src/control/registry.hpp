@@ -36,7 +36,7 @@ struct request {
   bool code = false;     // the displaced instruction must be able to run in a slot
   bool entry = false;    // only at a function's first instruction
   bool pointed = false;  // the user's function pointer leads there
-  bool follow = false;   // its return address will be changed
+  bool follow = false;   // its return address will be changed, or somebody in between calls it
   bool after = false;    // some of its hooks run behind the displaced instruction
   bool no_jump = false;
   site::purpose purpose = site::purpose::any;  // what a detour of its own would do
@@ -138,6 +138,8 @@ class registry : private window_observer {
     return stores_;
   }
 
+  /// True for the first who asks: libc is to be told whom to call at a fork.
+  bool begin_to_see_forks() noexcept { return !sees_forks_.exchange(true); }
   /// libc's fork calls these. A child made without it is noticed at its first call here.
   void before_fork() noexcept;
   void after_fork_in_parent() noexcept;
@@ -215,6 +217,7 @@ class registry : private window_observer {
   const site::attachment* free_in_use(const handles* only) noexcept;
   void reclaim_code() noexcept;
 
+  std::atomic<bool> sees_forks_{false};
   bool guards_stand_ = false;
   bool told_of_unloading_ = false;     // by the loader, each time
   bool told_of_constructors_ = false;  // before they run

@@ -5,13 +5,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <iterator>
 #include <span>
-#include <string_view>
 
 #include "arch/arch.hpp"
 #include "os/maps.hpp"
 #include "symbols/follow.hpp"
+#include "symbols/go_code.hpp"
 #include "symbols/modules.hpp"
 #include "symbols/symbol_table.hpp"
 #include "symbols/symbols.hpp"
@@ -108,17 +107,9 @@ errc probeable(std::uintptr_t address) {
   if (is_own_text(owner, address) || is_errno_access(address) || is_signal_return(readable, address)) {
     return errc::denied_address;
   }
+  if (owner != nullptr && may_be_go_code(*owner, address)) return errc::unsupported_runtime;
   if (owner != nullptr && is_restartable(*owner, address)) return errc::denied_address;
   return errc::ok;
-}
-
-bool may_be_followed(std::uintptr_t address) {
-  constexpr std::string_view whole[] = {"setjmp",     "_setjmp",      "sigsetjmp", "__sigsetjmp",
-                                        "getcontext", "__getcontext", "vfork",     "__vfork"};
-  constexpr std::string_view beginnings[] = {"_dl_runtime_resolve", "_dl_runtime_profile", "_dl_tlsdesc"};
-  const auto here = describe(address);
-  return std::ranges::find(whole, here.symbol) == std::end(whole) &&
-         std::ranges::none_of(beginnings, [&](std::string_view b) { return here.symbol.starts_with(b); });
 }
 
 }  // namespace libprobe::symbols

@@ -15,6 +15,7 @@
 #include "os/maps.hpp"
 #include "os/raw.hpp"
 #include "symbols/dynamic.hpp"
+#include "symbols/notes.hpp"
 #include "symbols/symbol_table.hpp"
 
 namespace libprobe::symbols {
@@ -55,24 +56,21 @@ file_identity identify(const std::string& path) {
 }
 
 std::vector<std::uint8_t> build_id_of(std::uintptr_t bias, std::span<const ElfW(Phdr)> headers) {
-  for (const ElfW(Phdr) & header : headers) {
-    if (header.p_type != PT_NOTE) continue;
-    const std::size_t align = header.p_align == 8 ? 8 : 4;
-    const auto padded = [&](std::size_t size) { return (size + align - 1) & ~(align - 1); };
-    const auto* bytes = reinterpret_cast<const std::uint8_t*>(bias + header.p_vaddr);
-    for (std::size_t at = 0; at + sizeof(ElfW(Nhdr)) <= header.p_memsz;) {
-      ElfW(Nhdr) note;
-      std::memcpy(&note, bytes + at, sizeof note);
-      const std::size_t name = at + sizeof note;
-      const std::size_t content = name + padded(note.n_namesz);
-      if (content + note.n_descsz > header.p_memsz) break;
-      if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(bytes + name, "GNU", 4) == 0) {
-        return {bytes + content, bytes + content + note.n_descsz};
-      }
-      at = content + padded(note.n_descsz);
-    }
-  }
-  return {};
+  std::vector<std::uint8_t> id;
+  each_note(bias, headers, [&id](const note& one) {
+    if (one.type != NT_GNU_BUILD_ID || one.owner != "GNU") return false;
+    id.assign(one.content.begin(), one.content.end());
+    return true;
+  });
+  return id;
+}
+
+bool has_go_note(std::uintptr_t bias, std::span<const ElfW(Phdr)> headers) {
+  constexpr std::uint32_t go_build_id = 4;
+  bool found = false;
+  each_note(bias, headers,
+            [&found](const note& one) { return found = one.type == go_build_id && one.owner == "Go"; });
+  return found;
 }
 
 std::vector<segment> segments_of(std::uintptr_t bias, std::span<const ElfW(Phdr)> headers) {
@@ -126,6 +124,7 @@ int list_module(const dl_phdr_info& info, listing& list) {
   one->segments = segments_of(one->bias, one->headers);
   if (one->segments.empty()) return 0;
   one->build_id = build_id_of(one->bias, one->headers);
+  one->has_go_code = has_go_note(one->bias, one->headers);
   one->soname = dynamic_view{one->bias, one->headers}.soname();
   const std::uintptr_t vdso = ::getauxval(AT_SYSINFO_EHDR);
   if (vdso != 0 && one->segment_at(vdso) != nullptr) {

@@ -54,6 +54,7 @@ class module {
   std::span<const ElfW(Phdr)> headers;  // in the module's memory
   std::vector<segment> segments;
   std::vector<std::uint8_t> build_id;  // empty: has none
+  bool has_go_code = false;            // Go's linker has made it, or a part of it
   file_identity file;
 
   module();

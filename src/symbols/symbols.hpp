@@ -60,12 +60,15 @@ description describe(std::uintptr_t address);
 /// The same of a module that may have been unloaded.
 description describe(const module& owner, std::uintptr_t address);
 
-/// False for the functions whose return address means more than where they return to: those that return twice
-/// (setjmp, getcontext, vfork), and the dynamic linker's entry points that were never called.
-bool may_be_followed(std::uintptr_t address);
+/// Null if the calls of the function at the address may be followed, and made by somebody in between. Else
+/// why not, in words: it returns twice (setjmp, getcontext, vfork), or works on the frame that it returns to
+/// (parts of unwinders), or is entered without being called (parts of the dynamic linker). By all names that
+/// lead there.
+const char* why_unfollowable(std::uintptr_t address);
 
 /// errc::ok where a probe may be placed, else not_executable or denied_address: libprobe's own text, what its
 /// hit path calls, the vDSO, signal-return stubs, restartable sequences, shared file mappings.
+/// unsupported_runtime: a function of a runtime that would not survive it.
 /// unsupported_environment: not in a module, and nobody can tell what else is mapped.
 errc probeable(std::uintptr_t address);
 

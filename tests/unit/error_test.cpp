@@ -39,6 +39,9 @@ constexpr equivalence equivalences[] = {
     {errc::signal_refused, std::errc::operation_not_supported},
     {errc::trap_blocked, std::errc::device_or_resource_busy},
     {errc::would_deadlock, std::errc::resource_deadlock_would_occur},
+    {errc::unfollowable_function, std::errc::invalid_argument},
+    {errc::another_copy, std::errc::device_or_resource_busy},
+    {errc::unsupported_runtime, std::errc::operation_not_supported},
 };
 
 TEST(Error, ComparesWithTheKernelsAnswer) {

@@ -1,0 +1,1 @@
+__attribute__((noinline)) long go_code_add(long a, long b) { return a + b; }
