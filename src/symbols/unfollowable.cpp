@@ -61,7 +61,8 @@ const char* by_name(std::string_view name) {
   if (is_one_of(name, {"uw_init_context_1", "uw_install_context_1"})) return own_caller;
   // libunwind's: what they have saved is left for good when somebody resumes there.
   const auto plain = bare(name);
-  if (plain == "unw_getcontext" || (name.starts_with("_U") && name.find("_getcontext") != name.npos))
+  if (plain == "unw_getcontext" ||
+      (name.starts_with("_U") && name.find("_getcontext") != std::string_view::npos))
     return own_caller;
   // What C compilers know as returning twice, musl's part of it, State Threads' own.
   if (is_one_of(plain, {"setjmp", "sigsetjmp", "sigsetjmp_tail", "qsetjmp", "setjmp_syscall", "savectx",
