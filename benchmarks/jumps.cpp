@@ -184,6 +184,19 @@ void threads(benchmark::State& state, bool probed, bool apart) {
   }
 }
 
+/// Several threads, each in followed calls of one function.
+void threads_followed(benchmark::State& state) {
+  static std::unique_ptr<libprobe::retprobe> followed;
+  if (state.thread_index() == 0) {
+    followed = std::make_unique<libprobe::retprobe>();
+    followed->at = target_small;
+    followed->handler = [](libprobe::retprobe_instance&, libprobe::registers&) {};
+    if (refused(state, libprobe::register_retprobe(*followed))) return;
+  }
+  call(state, target_small);
+  if (state.thread_index() == 0) followed.reset();
+}
+
 const bool registered = [] {
   using benchmark::RegisterBenchmark;
   RegisterBenchmark("jump/unprobed", [](benchmark::State& state) { call(state); });
@@ -219,6 +232,7 @@ const bool registered = [] {
     RegisterBenchmark("jump/threads_unprobed", threads, false, false)->Threads(count)->UseRealTime();
     RegisterBenchmark("jump/threads", threads, true, false)->Threads(count)->UseRealTime();
     RegisterBenchmark("jump/threads_apart", threads, true, true)->Threads(count)->UseRealTime();
+    RegisterBenchmark("jump/threads_followed", threads_followed)->Threads(count)->UseRealTime();
   }
   return true;
 }();

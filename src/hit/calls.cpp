@@ -13,24 +13,21 @@ namespace libprobe::hit {
 
 namespace {
 
-std::uint32_t take_number() noexcept {
-  for (;;) {
-    const auto number = site::free_calls.take();
-    if (number == site::free_list::none || arch::is_return_slot(number)) return number;
-  }
-}
-
 site::followed_call* free_record() noexcept {
   if (auto* const spare = take_spare()) return spare;
-  const auto number = take_number();
-  if (number == site::free_list::none) return nullptr;
-  site::own(site::calls[number], epoch::thread_number());
-  return &site::calls[number];
+  for (;;) {
+    const auto turn = site::free_calls.take();
+    if (turn == site::free_list::none) return nullptr;
+    const auto number = site::slot_in_turn(turn);
+    if (!arch::is_return_slot(number)) continue;
+    site::own(site::calls[number], epoch::thread_number());
+    return &site::calls[number];
+  }
 }
 
 /// True if what such a record stands for went with its thread: a call on its own stack, or a spare one.
 bool goes_with_thread(const site::followed_call& call) noexcept {
-  return call.on_own_stack.load(std::memory_order_relaxed) || call.sp.load(std::memory_order_acquire) == 0;
+  return call.sp.load(std::memory_order_acquire) == 0 || lies_at(call, site::call_place::own_stack);
 }
 
 /// The thread's first followed call: whatever it has begun belonged to a dead one with the same number.
@@ -41,8 +38,7 @@ void meet_calls() noexcept {
   if (!epoch::has_record()) return;
   for (auto& call : site::used_calls()) {
     const auto owner = call.owner.load(std::memory_order_acquire);
-    if (static_cast<int>(owner) == epoch::thread_number() &&
-        call.on_own_stack.load(std::memory_order_relaxed))
+    if (static_cast<int>(owner) == epoch::thread_number() && lies_at(call, site::call_place::own_stack))
       drop(call, owner);
   }
   collect_spare_calls();
@@ -73,7 +69,8 @@ void drop_of_ended_threads() noexcept {
     if (thread <= 0 || thread == alive || !goes_with_thread(call)) continue;
     if (os::thread_exists(thread)) {
       alive = thread;
-    } else if (goes_with_thread(call)) {  // again: until its end the thread may have begun another call with it
+    } else if (goes_with_thread(
+                   call)) {  // again: until its end the thread may have begun another call with it
       drop(call, owner);
     }
   }
@@ -94,13 +91,13 @@ void follow_call(site::hit& hit) noexcept {
   }
   if (call == nullptr) return;
   begin_with(*call, hit.regs.sp());
-  call->of_guest.store(in_guest, std::memory_order_relaxed);
+  if (in_guest) call->place.store(site::call_place::in_guest, std::memory_order_relaxed);
   hit.call = call;
 }
 
 void give_back(site::followed_call& call) noexcept {
   site::own(call, 0);
-  site::free_calls.give(static_cast<std::uint32_t>(site::number_of(call)));
+  site::free_calls.give(static_cast<std::uint32_t>(site::turn_of_slot(site::number_of(call))));
 }
 
 void collect_spare_calls() noexcept {

@@ -34,7 +34,8 @@ void follow_call(site::hit& hit) noexcept;
 [[gnu::always_inline]] inline void begin_with(site::followed_call& call, std::uintptr_t sp) noexcept {
   site::self.beginning = &call;
   call.interrupted = site::self.follow;
-  call.on_own_stack.store(os::own_stack.has(sp), std::memory_order_relaxed);
+  call.place.store(os::own_stack.has(sp) ? site::call_place::own_stack : site::call_place::elsewhere,
+                   std::memory_order_relaxed);
   call.sp.store(sp, std::memory_order_relaxed);
 }
 
@@ -48,14 +49,17 @@ void follow_call(site::hit& hit) noexcept;
   return call;
 }
 
+/// It is a call, and lies there.
+inline bool lies_at(const site::followed_call& call, site::call_place place) noexcept {
+  return call.sp.load(std::memory_order_acquire) != 0 && call.place.load(std::memory_order_relaxed) == place;
+}
 /// The stack's memory has not become something else, as where a program copies stacks out and in.
 bool lies_there(const site::followed_call& call) noexcept;
 /// As abandon_call(), if it still has that owner: several may find that it is over.
 void drop(site::followed_call& call, std::uint64_t owner) noexcept;
 
 /// The calls of ended threads that lay on their own stacks, and of guests that this thread has had: unwind
-/// handlers run here. Inside a section, in a
-/// handler; a system call for each thread that has calls.
+/// handlers run here. Inside a section, in a handler; a system call for each thread that has calls.
 void drop_of_ended_threads() noexcept;
 
 /// A thread keeps a few, so that calls that follow each other, or lie in each other, change nothing that
@@ -65,12 +69,9 @@ inline constexpr std::uint32_t most_spare_calls = 4;
 /// follow_call().
 inline constexpr std::uint32_t no_spares = 0xffffffff;
 void give_back(site::followed_call& call) noexcept;
-inline void free_call(site::followed_call& call) noexcept {
-  // First of all: a free record of a thread's is that thread's to take, see collect_spare_calls().
-  if (const int me = epoch::thread_number(); site::owner_of(call) != me) site::own(call, me);
+/// A record of this thread's.
+inline void free_own_call(site::followed_call& call) noexcept {
   call.instances = nullptr;
-  call.on_own_stack.store(false, std::memory_order_relaxed);
-  call.of_guest.store(false, std::memory_order_relaxed);
   call.sp.store(0, std::memory_order_release);  // pairs with goes_with_thread()
   // A guest's thread may leave the thread-local memory to another, with another number.
   if (site::self.spare_count >= most_spare_calls || !epoch::has_record()) return give_back(call);
@@ -78,12 +79,21 @@ inline void free_call(site::followed_call& call) noexcept {
   site::self.spare_calls = &call;
   ++site::self.spare_count;
 }
+inline void free_call(site::followed_call& call) noexcept {
+  // First of all: a free record of a thread's is that thread's to take, see collect_spare_calls().
+  if (const int me = epoch::thread_number(); site::owner_of(call) != me) site::own(call, me);
+  free_own_call(call);
+}
 
 /// It has returned, or does not begin after all. Its instances are the caller's, noted as returning.
 inline void end_call(site::followed_call& call) noexcept {
   site::self.returning = call.instances;
-  if (site::owner_of(call) == epoch::thread_number()) site::self.follow = call.interrupted;
-  free_call(call);
+  if (const int me = epoch::thread_number(); site::owner_of(call) == me) {
+    site::self.follow = call.interrupted;
+  } else {
+    site::own(call, me);  // as in free_call()
+  }
+  free_own_call(call);
 }
 
 /// It will never return: unwind handlers run, the last call's first, and instances are given back.
@@ -96,7 +106,8 @@ void abandon_passed(F&& is_passed) noexcept {
   site::followed_call* inner = nullptr;  // linked by `next`, the innermost first
   for (auto& call : site::used_calls()) {
     const auto sp = call.sp.load(std::memory_order_relaxed);
-    if (sp == 0 || &call == site::self.beginning || !is_passed(sp) || !lies_there(call)) continue;
+    if (sp == 0 || site::owner_of(call) != epoch::thread_number() || &call == site::self.beginning) continue;
+    if (!is_passed(sp) || !lies_there(call)) continue;
     auto** link = &inner;
     while (*link != nullptr && (*link)->sp.load(std::memory_order_relaxed) < sp) link = &(*link)->next;
     call.next = *link;

@@ -16,7 +16,7 @@ bool settle_guest() noexcept {
   if (os::is_guest()) return false;
   for (auto& call : site::used_calls()) {
     const auto owner = call.owner.load(std::memory_order_acquire);
-    if (call.of_guest.load(std::memory_order_relaxed) && static_cast<int>(owner) == epoch::thread_number())
+    if (static_cast<int>(owner) == epoch::thread_number() && lies_at(call, site::call_place::in_guest))
       drop(call, owner);
   }
   site::self.spare_count = 0;

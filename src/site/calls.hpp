@@ -4,12 +4,18 @@
 #include <atomic>
 #include <cstdint>
 #include <libprobe/retprobe.hpp>
-#include <span>
 
 #include "arch/arch.hpp"
 #include "site/free_list.hpp"
 
 namespace libprobe::site {
+
+/// Whose end is a call's, too.
+enum class call_place : std::uint8_t {
+  elsewhere,  // nobody's that is known
+  own_stack,  // its thread's, on whose own stack it lies
+  in_guest,   // that of a child which borrows its thread's memory: see hit/guest.hpp
+};
 
 /// A call that will return through its slot, and those that functions in it have made by tail calls: they
 /// return at the same place. It belongs to its slot, whatever thread it goes on in, and whatever its stack's
@@ -28,20 +34,51 @@ struct alignas(64) followed_call {
   // Low half: the number of the thread that began it, or has it for a spare; 0: free. High half: how often
   // that has changed, so that nobody takes a new owner for the dead one that had the same number.
   std::atomic<std::uint64_t> owner{0};
-  std::atomic<bool> on_own_stack{false};  // it lies on that thread's own stack
-  std::atomic<bool> of_guest{false};  // begun in a child that borrows that thread's memory: see hit/guest.hpp
+  std::atomic<call_place> place{call_place::elsewhere};  // means something only while `sp` is not 0
 };
 
-extern constinit followed_call calls[arch::return_slot_count];
-/// Numbers of slots that no thread has.
-extern constinit free_list free_calls;
-
-/// All records that were ever in use.
-inline std::span<followed_call> used_calls() noexcept { return {calls, free_calls.touched()}; }
+extern constinit followed_call calls[arch::return_slot_count];  // by slot
 
 inline std::size_t number_of(const followed_call& call) noexcept {
   return static_cast<std::size_t>(&call - calls);
 }
+
+/// In what order slots are taken when they are taken for the first time, and the other way round: those that
+/// follow each other, often into different threads, lie so far apart that nothing which is written for one is
+/// on a cache line of another's.
+inline constexpr std::size_t slot_row = 16, slot_rows = 128, slot_block = slot_row * slot_rows;
+static_assert(arch::return_slot_count % slot_block == 0);
+constexpr std::size_t slot_in_turn(std::size_t turn) noexcept {
+  const auto inside = turn % slot_block;
+  return turn - inside + inside % slot_rows * slot_row + inside / slot_rows;
+}
+constexpr std::size_t turn_of_slot(std::size_t number) noexcept {
+  const auto inside = number % slot_block;
+  return number - inside + inside % slot_row * slot_rows + inside / slot_row;
+}
+
+/// Slots that no thread has, by their turn.
+extern constinit free_list free_calls;
+
+/// All calls whose slots were ever in use.
+class used_calls {
+ public:
+  class iterator {
+   public:
+    explicit iterator(std::size_t turn) noexcept : turn_{turn} {}
+    followed_call& operator*() const noexcept { return calls[slot_in_turn(turn_)]; }
+    iterator& operator++() noexcept {
+      ++turn_;
+      return *this;
+    }
+    bool operator==(const iterator& other) const noexcept = default;
+
+   private:
+    std::size_t turn_;
+  };
+  [[nodiscard]] iterator begin() const noexcept { return iterator{0}; }
+  [[nodiscard]] iterator end() const noexcept { return iterator{free_calls.touched()}; }
+};
 
 inline int owner_of(const followed_call& call) noexcept {
   return static_cast<int>(call.owner.load(std::memory_order_acquire));  // pairs with own()
