@@ -49,7 +49,7 @@ struct planner {
   std::string detail;
 
   std::unique_ptr<site::site> plan(std::uintptr_t address, std::uint32_t taken) {
-    const auto what = functions.instruction_at(address, detail);
+    const auto what = functions.instruction_at(address, false, detail);
     if (!what) return nullptr;
     const auto plan = arch::plan(*what, address, false);
     if (!plan) return nullptr;
