@@ -87,23 +87,35 @@ class open_to_tracers {
 
 }  // namespace
 
-int unblock_in_other_threads(int signo, std::ptrdiff_t noted) {
-  const auto threads = threads_that_block(signo);
-  if (threads.empty()) return 0;
+namespace {
+
+bool unblock_in(const std::vector<int>& threads, int signo, std::ptrdiff_t noted) {
   constexpr std::size_t stack_size = 64 * 1024;
   const auto stack = std::make_unique<std::byte[]>(stack_size);
   work what{threads, signo, noted};
-  {
-    const open_to_tracers open;
-    // Without a signal at its end it is no child that the program's own wait() finds.
-    const int child =
-        ::clone(run_child, stack.get() + stack_size, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_FS, &what);
-    if (child < 0) return threads.front();
-    while (raw::call(__NR_wait4, child, nullptr, __WALL, 0) == -EINTR) {
-    }
+  const open_to_tracers open;
+  // Without a signal at its end it is no child that the program's own wait() finds.
+  const int child =
+      ::clone(run_child, stack.get() + stack_size, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_FS, &what);
+  if (child < 0) return false;
+  while (raw::call(__NR_wait4, child, nullptr, __WALL, 0) == -EINTR) {
   }
-  const auto left = threads_that_block(signo);
-  return left.empty() ? 0 : left.front();
+  return true;
+}
+
+}  // namespace
+
+int unblock_in_other_threads(int signo, std::ptrdiff_t noted) {
+  // Threads that are being made have all signals blocked for a moment, and so have those that make them: who
+  // is found so may be another one each time.
+  constexpr int rounds = 20;
+  auto threads = threads_that_block(signo);
+  for (int round = 0; round < rounds && !threads.empty(); ++round) {
+    if (!unblock_in(threads, signo, noted)) return threads.front();
+    if (round > 0) raw::call(__NR_sched_yield);
+    threads = threads_that_block(signo);
+  }
+  return threads.empty() ? 0 : threads.front();
 }
 
 std::string describe_thread(int id) {

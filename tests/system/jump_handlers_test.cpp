@@ -22,7 +22,8 @@ int jump_over_long(int);
 extern const std::uint8_t jump_branch_short_site[], jump_branch_near_site[], jump_branch_near_next[],
     jump_branch_near_target[], jump_call_site[], jump_call_next[], jump_ret_site[], jump_steps_1[],
     jump_steps_2[], jump_steps_3[], jump_steps_4[], jump_steps_5[], jump_steps_end[], jump_stack_push[],
-    jump_stack_pop[], jump_stack_end[], jump_carry_site[], jump_carry_next[];
+    jump_stack_pop[], jump_carry_site[], jump_carry_next[];
+extern const std::uint8_t* const jump_stack_end;
 }
 
 namespace libprobe {

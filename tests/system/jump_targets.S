@@ -244,10 +244,16 @@ function jump_stack
         site jump_stack_pop
         pop     %rax
         .cfi_adjust_cfa_offset -8
-        site jump_stack_end
+.Ljump_stack_end:                       // no symbol: that would be an entry, which no jump may cover
         nopl    0(%rax,%rax,1)
         ret
 done jump_stack
+        .pushsection .data.rel.ro, "aw", @progbits
+        .p2align 3
+        .globl  jump_stack_end
+jump_stack_end:
+        .quad   .Ljump_stack_end
+        .popsection
 
 // The same, with nothing of use in the 8 KiB above its return address
 function jump_stack_with_room

@@ -144,6 +144,25 @@ TEST(Masks, BlockedInOtherThreadsBeforeTheFirstProbe) {
   });
 }
 
+/// libc has all signals blocked while it makes a thread: in the one that makes it, and in the new one.
+TEST(Masks, BlockedForAMomentInThreadsThatAreMade) {
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_CHILD({
+      std::atomic<bool> stop{false};
+      const auto makes_threads = [&stop] {
+        while (!stop) std::thread{[] {}}.join();
+      };
+      std::vector<std::thread> makers;
+      for (int i = 0; i < 3; ++i) makers.emplace_back(makes_threads);
+      place();
+      stop = true;
+      for (auto& one : makers) one.join();
+      HOLDS(fires());
+      return 0;
+    });
+  }
+}
+
 TEST(Masks, OfThreadsFollowTheirCreators) {
   EXPECT_CHILD({
     place();
