@@ -1,7 +1,9 @@
 // Registration: plan everything, then publish, then write text.
 #include <fmt/format.h>
+#include <sys/single_threaded.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "control/counter_store.hpp"
 #include "control/engine.hpp"
@@ -202,12 +204,20 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   return errc::ok;
 }
 
+namespace {
+
+bool has_copies(const site::site& at) noexcept { return at.jump != nullptr && !at.yields; }
+std::uintptr_t original_of(const site::site& at) noexcept {
+  return has_copies(at) ? at.original_by_jump : at.original_by_trap;
+}
+
+}  // namespace
+
 /// The displaced instruction and on: behind a jump the copies of all that it covers.
 void registry::set_body(site::site& at) noexcept {
-  const bool by_copies = at.jump != nullptr && !at.yields;
-  const auto body = by_copies ? at.first_copy : at.code != nullptr ? at.code->jump_part() : 0;
+  const auto body = has_copies(at) ? at.first_copy : at.code != nullptr ? at.code->jump_part() : 0;
   at.body.store(body, std::memory_order_release);
-  const auto original = by_copies ? at.original_by_jump : at.original_by_trap;
+  const auto original = original_of(at);
   for (auto* a = at.first.load(std::memory_order_relaxed); a != nullptr;
        a = a->next.load(std::memory_order_relaxed)) {
     if (a->book != nullptr)
@@ -340,6 +350,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     }
     auto& link = at->last != nullptr ? at->last->next : at->first;
     replace_gone(r);
+    if (r.what->book != nullptr) r.what->book->body.store(original_of(*at), std::memory_order_relaxed);
     show(r);  // before a handler can look
     link.store(r.what,
                std::memory_order_release);  // pairs with the acquire loads of run_before() and its like
@@ -408,7 +419,42 @@ std::string why_blocked() {
                      os::is_traced() ? "a debugger does not let" : "the kernel does not let");
 }
 
+/// Of guards that were not placed.
+void release(std::span<const request> guards) noexcept {
+  for (const auto& g : guards) {
+    if (g.what != nullptr) g.what->release(*g.what);
+  }
+}
+/// What is still missing of guards that were tried, made anew.
+std::vector<request> not_placed(std::span<const request> tried) {
+  std::vector<request> made;
+  made.reserve(tried.size());
+  for (const auto& g : tried) {
+    const auto* const at = site::sites.find(g.address);
+    if (at == nullptr || at->stand_in == nullptr) made.push_back(guard_at(g.address, g.stand_in));
+  }
+  return made;
+}
+
 }  // namespace
+
+/// Takes from guards those whose jumps would displace several instructions.
+std::vector<request> registry::take_wide(std::vector<request>& guards) {
+  std::sort(guards.begin(), guards.end(),
+            [](const request& a, const request& b) { return a.address < b.address; });
+  placement tried;
+  std::string ignored;
+  plan(guards, tried, ignored);
+  const auto wide = std::stable_partition(guards.begin(), guards.end(), [&tried](const request& g) {
+    const auto* const at = fresh_at(tried.fresh, g.address);
+    return at == nullptr || at->jump == nullptr || at->jump->shape.members == 1;
+  });
+  std::vector<request> taken(wide, guards.end());
+  guards.erase(wide, guards.end());
+  slots_.drop();
+  jumps_.hops().drop();
+  return taken;
+}
 
 /// Before the first probe, and only when that can be placed: so a refused one leaves no guards behind.
 errc registry::put_guards(std::span<request> requests, std::string& detail) {
@@ -430,11 +476,23 @@ errc registry::put_guards(std::span<request> requests, std::string& detail) {
     if (avoided) {
       guards_stand_ = place_each(std::move(guards), need::jumps);
     } else {
-      why = place(guards, detail);
-      guards_stand_ = why == errc::ok;
-      for (const auto& g : guards) {
-        if (!guards_stand_ && g.what != nullptr) g.what->release(*g.what);
+      // Until they stand a thread may block SIGTRAP at any moment, as it does when it makes another one; then
+      // it must not meet a breakpoint on the way to a guard's jump. Those that can only be breakpoints come
+      // last.
+      if (jumps_are_wanted() && __libc_single_threaded == 0) {
+        const quiet_writes no_breakpoints;
+        // And those first that have no inner boundary, where a thread that comes back from the kernel may be.
+        const auto wanted = guards;
+        auto others = take_wide(guards);
+        place_each(std::move(guards), need::jumps);
+        unblock_trap();
+        place_each(std::move(others), need::jumps);
+        unblock_trap();
+        guards = not_placed(wanted);
       }
+      why = guards.empty() ? errc::ok : place(guards, detail);
+      guards_stand_ = why == errc::ok;
+      if (!guards_stand_) release(guards);
     }
     if (!guards_stand_) return why;
     watch_loader();

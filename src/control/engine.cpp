@@ -57,7 +57,11 @@ errc prepare() noexcept {
   arch::prepare_ordinary(arch::enabled_state_components());
   site::prepare_direct_calls();
   site::errno_offset = reinterpret_cast<std::uintptr_t>(&errno) - arch::thread_base();
-  site::resume_unwinding = symbols::follow(*symbols::current_modules(), reinterpret_cast<std::uintptr_t>(&_Unwind_Resume));
+  // Before it is asked in a personality routine for an exception that another copy of it has thrown: each
+  // makes its tables when it is first used.
+  _Unwind_Backtrace([](_Unwind_Context*, void*) { return _URC_END_OF_STACK; }, nullptr);
+  site::resume_unwinding =
+      symbols::follow(*symbols::current_modules(), reinterpret_cast<std::uintptr_t>(&_Unwind_Resume));
   if (take_over_all()) return errc::ok;
   give_back_all();
   return errc::signal_refused;

@@ -45,14 +45,22 @@ void registry::watch_loader() {
 
 /// Those that can be. False: none.
 bool registry::place_each(std::vector<request> guards, need which) {
-  bool any = false;
-  for (auto& g : guards) {
-    std::string ignored;
-    const bool placed = place({&g, 1}, ignored, which) == errc::ok;
-    if (!placed && g.what != nullptr) g.what->release(*g.what);
-    any = any || placed;
+  if (guards.empty()) return false;
+  std::sort(guards.begin(), guards.end(),
+            [](const request& a, const request& b) { return a.address < b.address; });
+  std::string ignored;
+  if (place(guards, ignored, which) == errc::ok) return true;
+  if (guards.size() == 1) {
+    if (guards[0].what != nullptr) guards[0].what->release(*guards[0].what);
+    return false;
   }
-  return any;
+  // Few are refused, as a rule: by halves. Those that were published for a moment wait for a commit.
+  std::erase_if(guards, [](const request& g) { return g.what == nullptr; });
+  const auto half = guards.begin() + static_cast<std::ptrdiff_t>(guards.size() / 2);
+  std::vector<request> others(half, guards.end());
+  guards.erase(half, guards.end());
+  const bool any = place_each(std::move(guards), which);
+  return place_each(std::move(others), which) || any;
 }
 
 void registry::modules_changed() noexcept {

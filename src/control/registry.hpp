@@ -169,6 +169,7 @@ class registry : private window_observer {
   static void add_old_jumps(placement& placed);
   errc all_are_jumps(std::span<const request> requests, const placement& placed, std::string& detail) const;
   errc put_guards(std::span<request> requests, std::string& detail);
+  std::vector<request> take_wide(std::vector<request>& guards);
   void watch_loader();
   enum class need : std::uint8_t { any, jumps };  // refused where it would be a breakpoint
   errc place(std::span<request> requests, std::string& detail, need which = need::any);

@@ -15,14 +15,19 @@ namespace libprobe::control {
 namespace {
 
 constinit std::atomic<int> deaf{0};
+constinit std::atomic<bool> quiet{false};
 
 }  // namespace
 
 void set_deaf_thread(int id) noexcept { deaf.store(id, std::memory_order_relaxed); }
 int deaf_thread() noexcept { return deaf.load(std::memory_order_relaxed); }
 
-bool writes_avoid_traps() noexcept { return os::is_traced() || deaf_thread() != 0; }
-bool traps_are_avoided() noexcept { return jumps_are_wanted() && writes_avoid_traps(); }
+bool writes_avoid_traps() noexcept {
+  return os::is_traced() || deaf_thread() != 0 || quiet.load(std::memory_order_relaxed);
+}
+bool traps_are_avoided() noexcept { return jumps_are_wanted() && (os::is_traced() || deaf_thread() != 0); }
+quiet_writes::quiet_writes() noexcept { quiet.store(true, std::memory_order_relaxed); }
+quiet_writes::~quiet_writes() { quiet.store(false, std::memory_order_relaxed); }
 
 void tell_of_breakpoints(std::size_t breakpoints, std::size_t all) noexcept {
   static constinit std::atomic<bool> told{false};

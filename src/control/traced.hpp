@@ -15,6 +15,14 @@ void set_deaf_thread(int id) noexcept;
 int deaf_thread() noexcept;
 /// Text is written without breakpoints on the way.
 bool writes_avoid_traps() noexcept;
+/// As long as one lives, that is so in any case, where the kernel lets us. Control only, under its lock.
+class quiet_writes {
+ public:
+  quiet_writes() noexcept;
+  ~quiet_writes();
+  quiet_writes(const quiet_writes&) = delete;
+  quiet_writes& operator=(const quiet_writes&) = delete;
+};
 
 /// Of `all` probes that were registered just now under a tracer so many are breakpoints: says so on stderr,
 /// with what helps in gdb, once in the life of the process.

@@ -13,6 +13,10 @@ namespace libprobe::hit {
 
 namespace {
 
+// How often no slot was free. A recursion that is out of them asks at every call, and a look for ended
+// threads takes long.
+constinit std::atomic<std::uint32_t> asked_in_vain{0};
+
 site::followed_call* free_record() noexcept {
   if (auto* const spare = take_spare()) return spare;
   for (;;) {
@@ -85,11 +89,12 @@ void follow_call(site::hit& hit) noexcept {
     return;
   }
   auto* call = free_record();
-  if (call == nullptr) {
+  if (call == nullptr && asked_in_vain.fetch_add(1, std::memory_order_relaxed) % 64 == 0) {
     drop_of_ended_threads();
     call = free_record();
   }
   if (call == nullptr) return;
+  if (asked_in_vain.load(std::memory_order_relaxed) != 0) asked_in_vain.store(0, std::memory_order_relaxed);
   begin_with(*call, hit.regs.sp());
   if (in_guest) call->place.store(site::call_place::in_guest, std::memory_order_relaxed);
   hit.call = call;
@@ -107,29 +112,42 @@ void collect_spare_calls() noexcept {
   if (!epoch::has_record()) return;
   for (auto& call : site::used_calls()) {
     // In this order: whoever frees a call of this thread's takes it over first. Pairs with free_call().
-    if (call.sp.load(std::memory_order_acquire) == 0 && site::owner_of(call) == epoch::thread_number())
-      free_call(call);
+    if (call.sp.load(std::memory_order_acquire) != 0) continue;
+    auto owner = call.owner.load(std::memory_order_acquire);
+    const int me = epoch::thread_number();
+    if (static_cast<int>(owner) != me) continue;
+    // It may be a dead namesake's, which somebody is about to drop.
+    if (call.owner.compare_exchange_strong(owner, site::handed_on(owner, me), std::memory_order_acq_rel))
+      free_own_call(call);
   }
 }
 
 void abandon_instances(retprobe_instance* first) noexcept {
-  while (first != nullptr) {
-    auto& instance = *first;
-    first = instance.next_in_call_;
+  auto& returning = site::self.returning;
+  auto* const others = returning;
+  auto** last = &first;
+  while (*last != nullptr) last = &(*last)->next_in_call_;
+  *last = others;
+  returning = first;
+  while (returning != others) {
+    auto& instance = *returning;
+    site::self.taken = &instance;
+    returning = instance.next_in_call_;
     auto& pool = site::pool_of(instance);
     if (pool.abandoned != nullptr && !pool.removed.load(std::memory_order_acquire))
       pool.abandoned(pool, instance);
+    site::self.taken = nullptr;
     pool.give(instance);
   }
 }
 
 void abandon_beginnings() noexcept {
-  if (auto* call = std::exchange(site::self.beginning, nullptr)) {
-    site::self.follow = call->interrupted;
-    abandon_call(*call);
-  }
   if (auto* what = site::self.chosen) end_chosen(*what);
   if (auto* instance = std::exchange(site::self.taken, nullptr)) site::pool_of(*instance).give(*instance);
+  if (auto* call = std::exchange(site::self.beginning, nullptr)) {
+    leave_own(*call);
+    abandon_call(*call);
+  }
   abandon_instances(std::exchange(site::self.returning, nullptr));
 }
 

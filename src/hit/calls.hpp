@@ -33,6 +33,7 @@ void follow_call(site::hit& hit) noexcept;
 /// `call` is free, and this thread's.
 [[gnu::always_inline]] inline void begin_with(site::followed_call& call, std::uintptr_t sp) noexcept {
   site::self.beginning = &call;
+  ++site::self.open_calls;
   call.interrupted = site::self.follow;
   call.place.store(os::own_stack.has(sp) ? site::call_place::own_stack : site::call_place::elsewhere,
                    std::memory_order_relaxed);
@@ -85,11 +86,17 @@ inline void free_call(site::followed_call& call) noexcept {
   free_own_call(call);
 }
 
+/// One that this thread has begun ends, in this thread. Of several the innermost first.
+inline void leave_own(const site::followed_call& call) noexcept {
+  site::self.follow = call.interrupted;
+  --site::self.open_calls;
+}
+
 /// It has returned, or does not begin after all. Its instances are the caller's, noted as returning.
 inline void end_call(site::followed_call& call) noexcept {
   site::self.returning = call.instances;
   if (const int me = epoch::thread_number(); site::owner_of(call) == me) {
-    site::self.follow = call.interrupted;
+    leave_own(call);
   } else {
     site::own(call, me);  // as in free_call()
   }
@@ -118,6 +125,7 @@ void abandon_passed(F&& is_passed) noexcept {
     inner = call.next;
     // In the middle of its end: see end_call().
     if (call.instances == site::self.returning) site::self.returning = nullptr;
+    leave_own(call);
     drop(call, call.owner.load(std::memory_order_acquire));
   }
 }
@@ -129,7 +137,8 @@ void collect_spare_calls() noexcept;
 /// What the thread's hit had begun before its handlers were left for good.
 void abandon_beginnings() noexcept;
 
-/// Every instance runs its pool's unwind handler and goes back.
+/// Every instance runs its pool's unwind handler and goes back. What a handler that never comes back leaves
+/// is noted as returning.
 void abandon_instances(retprobe_instance* first) noexcept;
 
 }  // namespace libprobe::hit

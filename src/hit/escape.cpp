@@ -63,7 +63,7 @@ void leave_for(std::uintptr_t from, std::uintptr_t to) noexcept {
   }
   const epoch::section section;
   const bool busy = site::self.chosen != nullptr || site::self.replacement != nullptr;
-  if (busy || site::free_calls.touched() != 0) {
+  if (busy || site::self.open_calls != 0) {
     const passed jump{from, to};
     // Between the hit, whose section is over, and its run.
     if (site::self.chosen != nullptr && jump.over(site::self.chosen_at)) end_chosen(*site::self.chosen);

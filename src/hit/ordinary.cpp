@@ -35,9 +35,12 @@ void libprobe_on_return(registers* regs, std::size_t number, void* /*vectors*/, 
   while (returning != nullptr) {
     auto& instance = *returning;
     auto& pool = site::pool_of(instance);
+    // A handler that throws has been told of this one's end; the others are unwound.
+    site::self.taken = &instance;
+    returning = instance.next_in_call_;
     if (pool.returned != nullptr && !pool.removed.load(std::memory_order_acquire))
       pool.returned(instance, *regs);
-    returning = instance.next_in_call_;
+    site::self.taken = nullptr;
     pool.give(instance);
   }
 }

@@ -52,6 +52,11 @@ namespace {
 void run_branch(const site::site& at, site::hit& hit) noexcept {
   const auto sp = hit.regs.sp();
   if (!arch::emulate(at.plan, at.address, hit.regs)) {
+    if (begins_call(hit)) {
+      site::self.beginning = nullptr;
+      leave_own(*hit.call);
+      abandon_call(*hit.call);
+    }
     hit.regs.set_ip(at.body.load(std::memory_order_relaxed));  // faults there, as it should
     return;
   }
@@ -111,6 +116,7 @@ void end_of_guarded(site::hit& hit) noexcept {
   if (!begins_call(hit)) return;
   const in_handler unwind_handlers_may_run;
   site::self.beginning = nullptr;
+  leave_own(*hit.call);
   abandon_call(*hit.call);
 }
 

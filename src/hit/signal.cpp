@@ -65,6 +65,8 @@ void call_handler(const os::signal_action& action, int signo, siginfo_t* info, u
   const auto* const interrupted = changing;
   if (interrupted != nullptr) arch::store(*interrupted->to, *interrupted->frame);
   changing = nullptr;
+  // The interrupted code's own: calls that the handler makes may end in ways that put nothing back.
+  const auto follow = site::self.follow;
   shown how;
   const bool ours = show(context, how);
   if (libprobe_untold == &context) told(context);
@@ -73,6 +75,7 @@ void call_handler(const os::signal_action& action, int signo, siginfo_t* info, u
   run_shown(context, untold, {action, signo, info, context});
   libprobe_untold = untold;
   changing = interrupted;
+  site::self.follow = follow;
   if (ours) go_on(how, context);
   const auto mask = mask_of(context);
   site::self.trap_blocked = (mask & trap) != 0;

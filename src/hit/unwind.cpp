@@ -77,7 +77,9 @@ _Unwind_Reason_Code libprobe_return_personality(int, _Unwind_Action actions, _Un
 std::uintptr_t libprobe_on_unwound(const void* saved) {
   const epoch::section section;
   const hit::in_handler unwind_handlers_may_run;
-  hit::abandon_call(site::calls[arch::slot_of_saved(saved)]);
+  auto& call = site::calls[arch::slot_of_saved(saved)];
+  if (site::owner_of(call) == epoch::thread_number()) hit::leave_own(call);
+  hit::abandon_call(call);
   return hit::unprobed(site::resume_unwinding);
 }
 

@@ -28,7 +28,7 @@ struct alignas(64) followed_call {
   retprobe_instance* instances =
       nullptr;  // the last call's first; those of one call in order of registration
   // What this thread's `follow` was: a signal that came in before a detour could read it may have begun this
-  // call.
+  // call. However the call ends in that thread, it is so again: see leave_own().
   std::uintptr_t interrupted = 0;
   followed_call* next = nullptr;  // of a thread's spare ones
   // Low half: the number of the thread that began it, or has it for a spare; 0: free. High half: how often

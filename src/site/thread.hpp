@@ -58,6 +58,8 @@ struct thread_state {
 
   followed_call* spare_calls;  // records that are this thread's, and free
   bool has_followed;           // it has begun a followed call
+  std::uint32_t open_calls;    // that it has begun: at least so many as have not ended
+  std::uintptr_t lent_follow;  // what `follow` was when a guest was expected: see hit/guest.hpp
   std::uintptr_t own_call;     // the probed instruction that libprobe itself is about to run; 0: none
   ordinary_run* run;
   outcall_run* jprobe;

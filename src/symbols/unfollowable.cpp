@@ -27,6 +27,7 @@ namespace {
 
 constexpr const char* twice = "it returns twice";
 constexpr const char* never_called = "it is entered without being called";
+constexpr const char* elsewhere = "it goes on elsewhere, and never returns";
 constexpr const char* own_caller = "it works on the frame that it returns to";
 
 std::string_view without(std::string_view name, std::string_view prefix) {
@@ -61,6 +62,7 @@ const char* by_name(std::string_view name) {
   if (is_one_of(name, {"uw_init_context_1", "uw_install_context_1"})) return own_caller;
   // libunwind's: what they have saved is left for good when somebody resumes there.
   const auto plain = bare(name);
+  if (name == "__longjmp" || name == "____longjmp_chk" || plain == "setcontext") return elsewhere;
   if (plain == "unw_getcontext" ||
       (name.starts_with("_U") && name.find("_getcontext") != std::string_view::npos))
     return own_caller;
