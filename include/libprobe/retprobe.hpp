@@ -52,8 +52,9 @@ struct retprobe {
       0;  ///< calls followed at once, further ones count in nmissed(); 0: 64 for each CPU, 256 at least
   std::size_t data_size = 0;  ///< bytes per call, see retprobe_instance::data()
   /// The call ended without returning: by an exception, pthread_exit or cancellation (called while the stack
-  /// is unwound), by libc's longjmp (called before the jump), or with its thread (called when that is noticed).
-  /// What else a program may do to leave a call cannot be told from a call that goes on: docs/functions.md.
+  /// is unwound), by libc's longjmp (called before the jump), or with its thread (called when that is
+  /// noticed). What else a program may do to leave a call cannot be told from a call that goes on:
+  /// docs/functions.md.
   void (*unwind_handler)(retprobe_instance&) = nullptr;
   probe_flags flags = probe_flags::none;
   void* context = nullptr;

@@ -11,7 +11,8 @@ namespace {
 
 retprobe_attachment& own(site::attachment& a) noexcept { return static_cast<retprobe_attachment&>(a); }
 
-/// Behind those of this hit, and in front of those of calls that led here by tail calls. Where it is linked in.
+/// Behind those of this hit, and in front of those of calls that led here by tail calls. Where it is linked
+/// in.
 retprobe_instance** link_in(site::hit& hit, site::instance_pool& pool, retprobe_instance& instance) noexcept {
   auto& call = *hit.call;
   const auto number = site::number_of(call);

@@ -13,7 +13,8 @@ struct stack_extent {
 /// The calling thread's, so far as it has been asked for; else empty.
 extern __thread stack_extent own_stack __attribute__((tls_model("initial-exec")));
 
-/// Asks for it: of the kernel, or where that is older than Linux 6.11 by reading /proc/self/maps. Signal-safe.
+/// Asks for it: of the kernel, or where that is older than Linux 6.11 by reading /proc/self/maps.
+/// Signal-safe.
 void find_own_stack() noexcept;
 
 /// True if the stack pointer lies on it, or has run off its end into a guard page. False, too, where

@@ -90,7 +90,8 @@ void expect_true_times_and_callers() {
     if (i == 0) continue;
     // Those of one call both begin and end in order of registration.
     const bool of_one_call = endings[i].n == endings[i - 1].n;
-    ASSERT_TRUE(of_one_call || endings[i].begun <= endings[i - 1].begun) << i << ": the outer one began first";
+    ASSERT_TRUE(of_one_call || endings[i].begun <= endings[i - 1].begun)
+        << i << ": the outer one began first";
     ASSERT_GE(endings[i].over, endings[i - 1].over) << i << ": and ends last";
   }
 }

@@ -75,7 +75,7 @@ TEST(OwnStack, OfTheFirstThread) {
   seen one;
   look(&one);
   EXPECT_TRUE(one.has_here && !one.has_static);
-  EXPECT_GE(one.found.low, one.low);  // it grows
+  EXPECT_GE(one.found.low, one.low);    // it grows
   EXPECT_GE(one.found.high, one.high);  // libc leaves out what the kernel put there
 }
 
