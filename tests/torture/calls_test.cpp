@@ -280,6 +280,10 @@ std::string told(const followed& p) {
 }
 
 TEST(Calls, OnEveryStackAndLeftInEveryWay) {
+#ifdef UNDER_THREAD_SANITIZER
+  GTEST_SKIP()
+      << "it is not told of stacks that are switched, nor that a thread's end orders what it has written";
+#endif
   struct {
     const char* name;
     std::unique_ptr<followed> probe;
