@@ -143,6 +143,9 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
   }
   functions_.look_again();
   jumps_.expect(requests.size());
+  // What follows takes those of one address together, and looks for neighbours behind it.
+  std::stable_sort(requests.begin(), requests.end(),
+                   [](const request& a, const request& b) { return a.address < b.address; });
   for (std::size_t i = 0; i < requests.size();) {
     request whole = requests[i];
     auto last = i;
@@ -440,8 +443,6 @@ std::vector<request> not_placed(std::span<const request> tried) {
 
 /// Takes from guards those whose jumps would displace several instructions.
 std::vector<request> registry::take_wide(std::vector<request>& guards) {
-  std::sort(guards.begin(), guards.end(),
-            [](const request& a, const request& b) { return a.address < b.address; });
   placement tried;
   std::string ignored;
   plan(guards, tried, ignored);
@@ -570,8 +571,6 @@ errc registry::place(std::span<request> requests, std::string& detail, need whic
 std::optional<errc> registry::attach(std::span<request> requests, std::span<waiting> later,
                                      const symbols::snapshot& known, std::string& detail) {
   const site::quiet no_handlers;
-  std::stable_sort(requests.begin(), requests.end(),
-                   [](const request& a, const request& b) { return a.address < b.address; });
   errc why = errc::ok;
   bool queued = false;
   {

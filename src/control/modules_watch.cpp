@@ -46,8 +46,6 @@ void registry::watch_loader() {
 /// Those that can be. False: none.
 bool registry::place_each(std::vector<request> guards, need which) {
   if (guards.empty()) return false;
-  std::sort(guards.begin(), guards.end(),
-            [](const request& a, const request& b) { return a.address < b.address; });
   std::string ignored;
   if (place(guards, ignored, which) == errc::ok) return true;
   if (guards.size() == 1) {
