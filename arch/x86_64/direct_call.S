@@ -5,7 +5,7 @@
 
 #define READER 0                /* libprobe_direct_words: from the thread's base, the pointer to its epoch record, */
 #define ROW 8                   /* where its row begins, */
-#define BUSY 16                 /* non-zero: it is in a handler, or in libprobe itself, */
+#define BUSY 16                 /* non-zero: it is in a handler, in libprobe itself, or may be a guest, */
 #define RUNS 24                 /* its replacement_runs; */
 #define EPOCH 32                /* the address of the current epoch */
 #define READER_WHERE 16         /* in an epoch record: epoch::reader::where */

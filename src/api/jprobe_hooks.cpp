@@ -1,5 +1,6 @@
 #include "api/jprobe_hooks.hpp"
 
+#include "site/guest_runs.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe {
@@ -53,6 +54,7 @@ jprobe* current_jprobe() noexcept {
 }
 
 replacement* current_replacement() noexcept {
+  site::end_guest_runs();
   const auto* run = site::self.replacement;
   return run != nullptr ? static_cast<replacement*>(run->what->owner) : nullptr;
 }

@@ -3,6 +3,7 @@
 #include "control/registry.hpp"
 #include "epoch/epoch.hpp"
 #include "site/actions.hpp"
+#include "site/guest_runs.hpp"
 #include "site/text_owner.hpp"
 #include "site/thread.hpp"
 
@@ -13,6 +14,8 @@ void registry::before_fork() noexcept {
   fork_.lookups = lookups_.before_fork();
   fork_.lock = lock_.before_fork();
   fork_.stores = stores_.before_fork();
+  fork_.guest = site::may_be_guest();
+  site::end_guest_runs();
   // A hit may be writing text at this moment (src/hit/retreat.cpp), for which no lock is taken.
   fork_.thread = os::thread_id();
   fork_.text = !fork_.lock;
@@ -42,6 +45,8 @@ void registry::after_fork_in_child() noexcept {
 /// was.
 void registry::settle_copy() noexcept {
   fork_ = {};
+  fork_.guest = site::may_be_guest();
+  site::end_guest_runs();
   if ((site::text_version.load() & 1) != 0) site::text_owner::give();
   after_fork_in_child();
 }
@@ -61,6 +66,7 @@ void registry::forget_owner(site::attachment& a, int me) noexcept {
 void registry::forget_other_threads(int before) noexcept {
   // The numbers of threads are new ones.
   const int me = epoch::thread_number();
+  site::forget_guests(fork_.guest);
   for (auto& call : site::used_calls()) {
     if (site::owner_of(call) == before) site::own(call, me);
   }

@@ -11,6 +11,7 @@
 #include "epoch/epoch.hpp"
 #include "epoch/stall.hpp"
 #include "site/actions.hpp"
+#include "site/guest_runs.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::control {
@@ -200,9 +201,10 @@ epoch::ticket registry::retire_queued(errc& answer) noexcept {
 }
 
 errc registry::commit(const handles* only) noexcept {
-  if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   const site::quiet no_handlers;
   settle();
+  site::end_guest_runs();
+  if (site::self.in_handler != 0 || site::self.replacement != nullptr) return errc::would_deadlock;
   errc answer = errc::ok;
   epoch::ticket covered = 0;
   {
@@ -220,6 +222,7 @@ errc registry::commit(const handles* only) noexcept {
     // A replacement may run for hours: that holds up who removes it, and no other commit.
     const auto* const running = free_in_use(only);
     if (running == nullptr) return answer;
+    site::end_runs_of_gone_guests();
     if (patience.long_since()) told.look_at_calls(running->was_at);
   }
 }

@@ -229,6 +229,7 @@ class registry : private window_observer {
   struct {
     bool lookups, lock, stores;  // the forking thread held them before: see fork_lock
     bool text;                   // taken for the fork
+    bool guest;                  // what forks is one, see hit/guest.hpp
     int thread;                  // that forks
   } fork_{};
   function_text functions_;

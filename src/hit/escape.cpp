@@ -64,11 +64,12 @@ void leave_for(std::uintptr_t from, std::uintptr_t to) noexcept {
   const epoch::section section;
   const bool busy = site::self.chosen != nullptr || site::self.replacement != nullptr;
   if (busy || site::self.open_calls != 0) {
+    const in_handler unwind_handlers_may_run;
+    settle_guest();
     const passed jump{from, to};
     // Between the hit, whose section is over, and its run.
     if (site::self.chosen != nullptr && jump.over(site::self.chosen_at)) end_chosen(*site::self.chosen);
     end_runs(jump);
-    const in_handler unwind_handlers_may_run;
     abandon_passed([&jump](std::uintptr_t place) { return jump.over(place); });
   }
   if (leaves_handler) forget_left_behind();

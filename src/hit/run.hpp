@@ -3,6 +3,8 @@
 #pragma once
 
 #include "epoch/epoch.hpp"
+#include "hit/guest.hpp"
+#include "site/guest_runs.hpp"
 #include "site/site.hpp"
 #include "site/thread.hpp"
 
@@ -74,11 +76,14 @@ template <class T>
 }
 /// And what runs is written down, on the stack.
 [[gnu::always_inline]] inline void begin_run(site::replacement_run& run) noexcept {
+  const bool in_guest = site::self.may_have_guest && !settle_guest_between_hits();
+  if (in_guest) site::note_guest_run(run);
   run.outer = site::self.replacement;
   libprobe_begin_run(reinterpret_cast<void**>(&site::self.chosen), nullptr,
                      reinterpret_cast<void**>(&site::self.replacement), &run);
 }
 [[gnu::always_inline]] inline void end_run(site::replacement_run& run) noexcept {
+  if (site::self.may_have_guest && !settle_guest_between_hits()) site::forget_guest_run(run);
   end_replacement(*run.what, site::self.replacement, run.outer);
 }
 

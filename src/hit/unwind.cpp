@@ -113,6 +113,7 @@ _Unwind_Reason_Code libprobe_replacement_personality(int, _Unwind_Action actions
                                                      _Unwind_Exception*, _Unwind_Context*) {
   if (site::self.in_handler != 0 && !hit::is_the_end(actions))
     hit::refuse_exception();  // not the replacement did
+  if (site::self.may_have_guest) hit::settle_guest_between_hits();
   if (hit::is_cleanup(actions) && site::self.replacement != nullptr) {
     hit::end_run(*site::self.replacement);
   }

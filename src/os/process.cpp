@@ -45,6 +45,11 @@ bool is_initial_thread() noexcept {
   return base != 0 ? base == arch::thread_base() : thread_id() == process_id();
 }
 bool is_guest() noexcept { return process_id() != home_process(); }
+bool may_share_memory(int process) noexcept {
+  constexpr int of_memory = 1;  // KCMP_VM, linux/kcmp.h
+  const long answer = raw::call(__NR_kcmp, process_id(), process, of_memory, 0, 0);
+  return answer == 0 || (answer < 0 && answer != -ESRCH);  // positive: an order of two that differ
+}
 bool was_copied() noexcept { return settled != nullptr && *settled == 0; }
 
 }  // namespace libprobe::os

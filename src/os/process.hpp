@@ -10,6 +10,9 @@ void settle() noexcept;
 int home_process() noexcept;
 /// Signal-safe, a system call: the caller belongs to another process, which shares this memory for a while.
 bool is_guest() noexcept;
+/// False: that process has ended, or executes another program, and its memory is not this. True where the
+/// kernel does not tell. Signal-safe, a system call.
+bool may_share_memory(int process) noexcept;
 /// Since settle() this memory has become a copy, in a child of the process. Signal-safe.
 bool was_copied() noexcept;
 

@@ -24,6 +24,7 @@ void change_mask(int how, std::uint64_t mask, std::uint64_t* before) noexcept {
   arch::system_call(__NR_rt_sigprocmask, how, address(&mask), address(before), sizeof mask);
 }
 
+int parent_process() noexcept { return static_cast<int>(arch::system_call(__NR_getppid)); }
 int process_id() noexcept { return static_cast<int>(arch::system_call(__NR_getpid)); }
 int thread_id() noexcept { return static_cast<int>(arch::system_call(__NR_gettid)); }
 

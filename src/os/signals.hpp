@@ -43,8 +43,10 @@ void raise_here(int signo) noexcept;
 /// Sends it again, as it was. Signal-safe.
 void send_here(int signo, const siginfo_t& info) noexcept;
 
-/// Blocks on nothing, allocates nothing: the numbers of the calling process and thread. Signal-safe.
+/// Blocks on nothing, allocates nothing: the numbers of the calling process, the one that made it, and the
+/// calling thread. Signal-safe.
 int process_id() noexcept;
+int parent_process() noexcept;
 int thread_id() noexcept;
 /// False once that thread of the process that this memory belongs to has ended. Signal-safe.
 bool thread_exists(int thread) noexcept;

@@ -31,9 +31,9 @@ inline void prepare_direct_calls() noexcept {
   const auto distance = [](const void* variable) {
     return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(variable) - arch::thread_base());
   };
-  static_assert(offsetof(thread_state, in_control) ==
-                    offsetof(thread_state, in_handler) + sizeof(self.in_handler) &&
-                offsetof(thread_state, in_handler) % sizeof(std::uint64_t) == 0);
+  static_assert(offsetof(thread_state, in_handler) % sizeof(std::uint64_t) == 0 &&
+                offsetof(thread_state, may_have_guest) / sizeof(std::uint64_t) ==
+                    offsetof(thread_state, in_handler) / sizeof(std::uint64_t));
   static_assert(offsetof(replacement_run, what) == 0 && offsetof(replacement_run, outer) == 8);
   libprobe_direct_words = {distance(&epoch::detail::self), distance(&epoch::row_of_thread),
                            distance(&self.in_handler), distance(&self.replacement), &epoch::detail::current};

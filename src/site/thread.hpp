@@ -38,8 +38,11 @@ struct thread_state {
   std::uintptr_t follow;  // where a detour that follows is about to go; see followed_call::interrupted
   std::uint32_t spare_count;
   std::uint32_t next_claim;  // where to look for an instance that is free; see claims
-  std::uint32_t in_handler;  // depth: a user's handler is running
-  std::uint32_t in_control;  // depth: libprobe itself is at work, maybe under its locks
+  // Eight bytes, which direct calls look at as one: what makes them go the long way. See
+  // prepare_direct_calls().
+  alignas(std::uint64_t) std::uint32_t in_handler;  // depth: a user's handler is running
+  std::uint16_t in_control;  // depth: libprobe itself is at work, maybe under its locks
+  bool may_have_guest;       // or this may be a guest: see hit/guest.hpp
 
   bool trap_blocked;  // the program believes that this thread has SIGTRAP blocked
   bool trap_pending;  // and one came in meanwhile:
@@ -64,6 +67,8 @@ struct thread_state {
   ordinary_run* run;
   outcall_run* jprobe;
   replacement_run* replacement;
+  replacement_run* lent_replacement;   // what that was when a guest was expected,
+  replacement_run* guest_replacement;  // and what guests have made of it; null: nothing
 
   /// A hit now runs no handler.
   [[nodiscard]] bool busy() const noexcept { return in_handler != 0 || in_control != 0; }
