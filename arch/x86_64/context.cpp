@@ -2,7 +2,8 @@
 #include <climits>
 #include <cstring>
 
-#include "arch/arch.hpp"
+#include "arch/patch.hpp"
+#include "arch/trap.hpp"
 
 extern "C" {
 bool libprobe_guarded_load(std::uintptr_t from, std::uint64_t* to);
@@ -145,7 +146,7 @@ bool is_behind_breakpoint(const ucontext_t& frame) noexcept {
 std::uintptr_t breakpoint_address(const siginfo_t& info, const ucontext_t& context) noexcept {
   // The kernel raises SIGTRAP for int3 with SI_KERNEL; every other source has its own code.
   if (info.si_code != SI_KERNEL) return 0;
-  return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RIP]) - sizeof breakpoint;
+  return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RIP]) - sizeof breakpoint_bytes;
 }
 
 bool is_single_step(const siginfo_t& info) noexcept { return info.si_code == TRAP_TRACE; }

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <span>
 
-#include "instruction.hpp"
+#include "arch/insn.hpp"
 #include "opcode_tables.hpp"
 
 namespace libprobe::arch {

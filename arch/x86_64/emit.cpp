@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "arch/arch.hpp"
+#include "arch/patch.hpp"
+#include "arch/slot.hpp"
 #include "code_writer.hpp"
 #include "emit_branch.hpp"
 
@@ -143,14 +144,14 @@ result<slot_layout> emit(const displaced& plan, std::uintptr_t address, std::uin
   layout.part_two = static_cast<std::uint8_t>(layout.units == 1 ? slot_unit / 2 : slot_unit);
 
   const copy relocated{what, address, operand, layout.scratch};
-  std::fill(code.begin(), code.end(), breakpoint[0]);
+  std::fill(code.begin(), code.end(), breakpoint_bytes[0]);
   code_writer out{code, slot};
   layout.body = relocated.append(out);
   layout.after = out.offset();
   out.jump(next);
   out.skip_to(layout.part_two);
   relocated.append(out);
-  out.bytes({breakpoint[0]});
+  out.bytes({breakpoint_bytes[0]});
   return layout;
 }
 

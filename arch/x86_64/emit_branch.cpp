@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "arch/arch.hpp"
+#include "arch/patch.hpp"
+#include "arch/slot.hpp"
 #include "code_writer.hpp"
 
 namespace libprobe::arch {
@@ -103,7 +104,7 @@ bool needs_rewriting(const displaced& what) noexcept {
 
 result<slot_layout> emit_branch(const displaced& what, std::uintptr_t address, std::uintptr_t slot,
                                 std::uintptr_t next, std::span<std::uint8_t> code) noexcept {
-  std::fill(code.begin(), code.end(), breakpoint[0]);
+  std::fill(code.begin(), code.end(), breakpoint_bytes[0]);
   code_writer out{code, slot};
   slot_layout layout;
   layout.what = slot_code::branch;

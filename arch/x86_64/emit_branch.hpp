@@ -3,8 +3,8 @@
 
 #include <span>
 
-#include "displaced.hpp"
 #include "os/result.hpp"
+#include "port/slot.hpp"
 
 namespace libprobe::arch {
 

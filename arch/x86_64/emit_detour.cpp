@@ -1,7 +1,9 @@
 // Writes detours: the code between a jump in the program's text and the handlers.
 #include <algorithm>
 
-#include "arch/arch.hpp"
+#include "arch/patch.hpp"
+#include "arch/slot.hpp"
+#include "arch/state.hpp"
 #include "code_writer.hpp"
 #include "detour_frame.h"
 
@@ -58,7 +60,7 @@ result<slot_layout> emit_detour(const void* about, std::uintptr_t address, std::
   slot_layout layout;
   layout.what = code_of(end);
   layout.original_length = passed;
-  std::fill(code.begin(), code.end(), breakpoint[0]);
+  std::fill(code.begin(), code.end(), breakpoint_bytes[0]);
   code_writer out{code, slot};
   out.bytes({0x48, 0x8d, 0x64, 0x24, 0x80});  // lea -128(%rsp), %rsp: over the red zone
   out.bytes({0xff, 0x35});                    // push about(%rip)
@@ -97,7 +99,7 @@ result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_en
   slot_layout layout;
   layout.what = slot_code::counts;
   layout.units = 2;
-  std::fill(code.begin(), code.end(), breakpoint[0]);
+  std::fill(code.begin(), code.end(), breakpoint_bytes[0]);
   code_writer out{code, slot};
   const auto save = [&] {
     if (!at_entry) out.bytes({0x48, 0x8d, 0x64, 0x24, 0x80});  // lea -128(%rsp), %rsp
@@ -133,7 +135,7 @@ result<slot_layout> emit_count(const void* column, std::intptr_t row, bool at_en
 }
 
 void write_hop(std::uintptr_t hop, std::uintptr_t target, std::span<std::uint8_t, hop_length> code) noexcept {
-  std::fill(code.begin(), code.end(), breakpoint[0]);
+  std::fill(code.begin(), code.end(), breakpoint_bytes[0]);
   code_writer out{code, hop};
   out.jump(target);
 }

@@ -1,7 +1,8 @@
 // Writes the way to the original of a replaced function.
 #include <algorithm>
 
-#include "arch/arch.hpp"
+#include "arch/patch.hpp"
+#include "arch/slot.hpp"
 #include "code_writer.hpp"
 
 namespace libprobe::arch {
@@ -11,7 +12,7 @@ namespace libprobe::arch {
 result<slot_layout> emit_original(std::uintptr_t slot, std::uintptr_t body,
                                   std::span<std::uint8_t> code) noexcept {
   slot_layout layout;
-  std::fill(code.begin(), code.end(), breakpoint[0]);
+  std::fill(code.begin(), code.end(), breakpoint_bytes[0]);
   code_writer out{code, slot};
   out.bytes({0xb0, 8});        // mov $8, %al
   layout.body = out.offset();  // as far as translate() knows, nothing has run

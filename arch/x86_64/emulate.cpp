@@ -1,5 +1,6 @@
 // Does what a displaced instruction would have done, on the saved registers. Part of the hit path.
-#include "arch/arch.hpp"
+#include "arch/slot.hpp"
+#include "arch/trap.hpp"
 
 extern "C" bool libprobe_guarded_stack_load(std::uintptr_t from, std::uint64_t* to);
 

@@ -4,7 +4,8 @@
 
 #include <bit>
 
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
+#include "arch/trap.hpp"
 
 extern "C" {
 // In direct_call.S; ends with a row of zeros.

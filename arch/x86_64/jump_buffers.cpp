@@ -1,7 +1,7 @@
 // Whether libc's jump buffers are as we read them.
 #include <setjmp.h>
 
-#include "arch/arch.hpp"
+#include "arch/trap.hpp"
 
 namespace libprobe::arch {
 

@@ -2,7 +2,7 @@
 //   lea table(%rip), B; movslq (B,I,4), R; add B, R; jmp *R     distances, 4 bytes each
 //   jmp *table(,I,8), or a mov of that to R and jmp *R          addresses, 8 bytes each
 //   lea table(%rip), B; jmp *(B,I,8), or by mov and jmp *R      addresses, 8 bytes each
-#include "jump_tables.hpp"
+#include "arch/insn.hpp"
 
 #include <cstring>
 
@@ -51,16 +51,16 @@ bool is_add_to(const instruction& what, unsigned target) noexcept {
 /// The nearest load of an address into the register, first in the trail.
 std::optional<std::uintptr_t> loaded_into(unsigned into, std::span<const placed_instruction> trail,
                                           std::span<const placed_instruction> loads) noexcept {
-  std::uintptr_t target = 0;
   for (auto i = trail.size(); i-- > 0;) {
-    if (trail[i].what.reg() == into && is_address_load(trail[i].what, trail[i].address, target))
-      return target;
+    const auto loaded = flow_of(trail[i].what, trail[i].address).loads;
+    if (loaded && trail[i].what.reg() == into) return loaded;
   }
   std::optional<std::uintptr_t> only;
   for (const auto& one : loads) {
-    if (one.what.reg() != into || !is_address_load(one.what, one.address, target)) continue;
-    if (only && *only != target) return std::nullopt;
-    only = target;
+    const auto loaded = flow_of(one.what, one.address).loads;
+    if (!loaded || one.what.reg() != into) continue;
+    if (only && *only != *loaded) return std::nullopt;
+    only = loaded;
   }
   return only;
 }
@@ -98,42 +98,6 @@ std::optional<std::uintptr_t> array_of(const instruction& what, std::span<const 
 
 }  // namespace
 
-bool goes_on(const instruction& what) noexcept {
-  if (is_legacy(what, instruction::map_0f)) {
-    // ud2, ud1, ud0, sysret
-    return what.opcode != 0x0b && what.opcode != 0xb9 && what.opcode != 0xff && what.opcode != 0x07;
-  }
-  if (!is_plain(what)) return true;
-  switch (what.opcode) {
-    case 0xc2:  // ret
-    case 0xc3:
-    case 0xca:
-    case 0xcb:
-    case 0xcf:
-    case 0xe9:  // jmp
-    case 0xeb:
-    case 0xf4:  // hlt
-      return false;
-    case 0xff:
-      return extension(what) != 4 && extension(what) != 5;
-    default:
-      return true;
-  }
-}
-
-bool is_indirect_jump(const instruction& what) noexcept {
-  return is_plain(what) && what.opcode == 0xff && extension(what) == 4;
-}
-
-bool is_address_load(const instruction& what, std::uintptr_t address, std::uintptr_t& target) noexcept {
-  if (!is_plain(what)) return false;
-  if (what.opcode == 0x8d && what.rip_relative) {
-    target = address + what.length + static_cast<std::uintptr_t>(what.displacement);
-    return true;
-  }
-  return false;
-}
-
 bool may_hold_tables(std::span<const std::uint8_t> function, std::uintptr_t address) noexcept {
   const auto* const bytes = function.data();
   const auto size = function.size();
@@ -154,7 +118,7 @@ bool may_hold_tables(std::span<const std::uint8_t> function, std::uintptr_t addr
 
 std::optional<jump_table> table_of(std::span<const placed_instruction> trail,
                                    std::span<const placed_instruction> loads) noexcept {
-  if (trail.empty() || !is_indirect_jump(trail.back().what)) return std::nullopt;
+  if (trail.empty() || !flow_of(trail.back().what, trail.back().address).indirect_jump) return std::nullopt;
   const auto& jump = trail.back().what;
   const auto before = trail.first(trail.size() - 1);
   jump_table found;

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <optional>
 
-#include "arch/arch.hpp"
+#include "arch/patch.hpp"
 
 namespace libprobe::arch {
 
@@ -28,7 +28,7 @@ bool is_call(const instruction& what) noexcept {
 /// A direct branch that leads to its own window would trap each time.
 bool leads_into(const instruction& what, std::uintptr_t address, std::uintptr_t from,
                 std::size_t length) noexcept {
-  const auto target = branch_target(what, address);
+  const auto target = flow_of(what, address).branch;
   return target && *target > from && *target < from + length;
 }
 
@@ -50,6 +50,7 @@ std::optional<jump_shape> jump_over(const jump_ground& ground, tactic how, std::
     length += ground.instructions[i].length;
   }
   shape.length = narrow(length);
+  const auto filler = ground.inner != 0 ? ground.inner : breakpoint_bytes[0];
   if (((ground.taken & inside(shape.window)) | (ground.taken & inside(length))) != 0) return std::nullopt;
   for (std::size_t i = 0; i < sizeof shape.distance; ++i) {
     const auto at = prefixes + 1 + i;
@@ -58,7 +59,7 @@ std::optional<jump_shape> jump_over(const jump_ground& ground, tactic how, std::
     const bool inner = (shape.boundaries >> at & 1U) != 0;
     if (!inner && at < length) continue;
     shape.fixed |= std::uint32_t{0xff} << (8 * i);
-    shape.distance |= std::uint32_t{inner ? ground.inner : ground.bytes[at]} << (8 * i);
+    shape.distance |= std::uint32_t{inner ? filler : ground.bytes[at]} << (8 * i);
   }
   return shape;
 }
@@ -112,17 +113,13 @@ std::size_t jump_shapes(const jump_ground& ground, std::span<jump_shape, most_sh
   return count;
 }
 
-bool is_padding(const instruction& what) noexcept {
-  if (what.encoding != instruction::form::legacy) return false;
-  return (what.map == instruction::one_byte && what.opcode == 0x90) ||
-         (what.map == instruction::map_0f && what.opcode == 0x1f);
-}
-
-std::uint32_t behind_prologue(std::span<const std::uint8_t> bytes) noexcept {
-  constexpr std::uint8_t frame_pointer[] = {0x55, 0x48, 0x89, 0xe5};  // push rbp; mov rbp, rsp
-  const bool has_one = bytes.size() >= sizeof frame_pointer &&
-                       std::equal(std::begin(frame_pointer), std::end(frame_pointer), bytes.begin());
-  return has_one ? 1U << sizeof frame_pointer : 0;
+jump_shape with_breakpoints(jump_shape shape, std::uint32_t where) noexcept {
+  for (std::size_t i = 0; i < sizeof shape.distance; ++i) {
+    if ((where >> (shape.prefixes + 1 + i) & 1U) == 0) continue;
+    shape.distance &= ~(std::uint32_t{0xff} << (8 * i));
+    shape.distance |= std::uint32_t{breakpoint_bytes[0]} << (8 * i);
+  }
+  return shape;
 }
 
 void write_jump(const jump_shape& shape, std::uintptr_t address, std::uintptr_t target,

@@ -1,4 +1,4 @@
-#include "linkage.hpp"
+#include "arch/machine.hpp"
 
 #include <elf.h>
 

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 
-#include "arch/arch.hpp"
+#include "arch/call.hpp"
+#include "arch/ret.hpp"
+#include "arch/state.hpp"
+#include "arch/trap.hpp"
 
 extern "C" {
 // In entry code; see ordinary.S.
@@ -70,8 +73,6 @@ void copy(std::byte* to, const std::byte* from, std::size_t offset, std::size_t 
 
 }  // namespace
 
-std::uintptr_t return_address(const registers& regs) noexcept { return word_at(regs.rsp); }
-
 void divert_to_entry(registers& regs, std::uintptr_t word) noexcept {
   divert(regs, word, libprobe_ordinary_entry);
 }
@@ -83,7 +84,7 @@ void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept {
 bool is_return_slot(std::size_t number) noexcept { return number % (chunk_bytes / return_slot_bytes) != 0; }
 
 void call_from_slot(registers& regs, std::uintptr_t body, std::size_t number) noexcept {
-  const auto from = call_from_detour(regs.rsp, body, number);
+  const auto from = call_from_detour(regs, body, number);
   regs.rsp += sizeof(std::uint64_t);
   regs.rip = from;
 }
@@ -92,6 +93,17 @@ void return_to_slot(registers& regs, std::size_t number) noexcept {
   libprobe_saved_returns[number] = regs.rip;
   regs.rip = return_slot(number);
   word_at(regs.rsp - sizeof(std::uint64_t)) = regs.rip;  // as a return leaves it
+}
+
+void follow_behind_branch(registers& regs, std::uintptr_t sp, std::size_t number) noexcept {
+  if (regs.rsp > sp) return return_to_slot(regs, number);  // it was a return
+  hijack_return(sp, number);
+}
+
+bool lies_on_stack(std::size_t number, std::uintptr_t sp) noexcept {
+  std::uint64_t word = 0;
+  return guarded_load(sp, word) &&
+         (word == return_slot(number) || (has_returned(number) && word == saved_return(number)));
 }
 
 void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes,

@@ -1,7 +1,7 @@
 // Chooses how a displaced instruction will run. The rules follow the Intel SDM, volume 2, for 64-bit mode.
 #include <cstring>
 
-#include "arch/arch.hpp"
+#include "arch/slot.hpp"
 
 namespace libprobe::arch {
 
@@ -205,20 +205,7 @@ bool shows_trap_flag(const instruction& what) noexcept {
           (what.map == instruction::map_0f && what.opcode == 0x05));
 }
 
-bool has_relative_target(const instruction& what) noexcept {
-  if (what.encoding != instruction::form::legacy) return false;
-  const unsigned op = what.opcode;
-  if (what.map == instruction::map_0f) return op >= 0x80 && op <= 0x8f;
-  if (what.map != instruction::one_byte) return false;
-  return (op >= 0x70 && op <= 0x7f) || (op >= 0xe0 && op <= 0xe3) || op == 0xe8 || op == 0xe9 || op == 0xeb;
-}
-
 }  // namespace
-
-std::optional<std::uintptr_t> branch_target(const instruction& what, std::uintptr_t address) noexcept {
-  if (!has_relative_target(what)) return std::nullopt;
-  return static_cast<std::uintptr_t>(relative_target(what, address));
-}
 
 result<displaced> plan(const instruction& what, std::uintptr_t address, bool step) noexcept {
   if (is_refused(what)) return errc::unsupported_instruction;

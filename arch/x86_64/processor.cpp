@@ -1,7 +1,8 @@
 // What kind of processor this is. The one place that asks it.
 #include <cpuid.h>
 
-#include "machine.hpp"
+#include "arch/state.hpp"
+#include "arch/text.hpp"
 
 namespace libprobe::arch {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "instruction.hpp"
+#include "arch/insn.hpp"
 #include "opcode_tables.hpp"
 
 namespace libprobe::arch {

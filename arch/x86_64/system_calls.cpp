@@ -1,8 +1,6 @@
-#include "system_calls.hpp"
+#include "arch/insn.hpp"
 
 #include <cstring>
-
-#include "instruction.hpp"
 
 namespace libprobe::arch {
 

@@ -5,7 +5,10 @@
 // can go on with them at the beginning of that code, or at its end.
 #include <cstring>
 
-#include "arch/arch.hpp"
+#include "arch/patch.hpp"
+#include "arch/ret.hpp"
+#include "arch/slot.hpp"
+#include "arch/trap.hpp"
 #include "detour_frame.h"
 
 extern "C" {

@@ -5,7 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "arch/arch.hpp"
+#include "arch/insn.hpp"
+#include "arch/state.hpp"
 #include "os/text.hpp"
 
 namespace libprobe::arch {
@@ -69,32 +70,32 @@ vector_use use_of(const instruction& what) noexcept {
 }
 
 /// How it goes on from here.
-enum class flow : std::uint8_t { on, ends, lost };
+enum class course : std::uint8_t { on, ends, lost };
 
-flow flow_of(const instruction& what) noexcept {
-  if (what.encoding != instruction::form::legacy || what.map != instruction::one_byte) return flow::on;
+course course_of(const instruction& what) noexcept {
+  if (what.encoding != instruction::form::legacy || what.map != instruction::one_byte) return course::on;
   const unsigned group = (what.modrm >> 3) & 7U;
   switch (what.opcode) {
     case 0xc2:
     case 0xc3:
     case 0xe9:
     case 0xeb:
-      return flow::ends;
+      return course::ends;
     case 0xff:
-      return group >= 2 && group <= 5 ? flow::lost : flow::on;
+      return group >= 2 && group <= 5 ? course::lost : course::on;
     case 0xcc:  // a probe there runs behind the back of whoever looks at the code
     case 0xca:
     case 0xcb:
     case 0xcf:
-      return flow::lost;
+      return course::lost;
     default:
-      return flow::on;
+      return course::on;
   }
 }
 
 }  // namespace
 
-bool keeps_x87(std::span<const std::uint8_t> function) noexcept {
+bool keeps_more_than_vectors(std::span<const std::uint8_t> function) noexcept {
   for (std::size_t at = 0; at < function.size();) {
     const auto here = split(function.subspan(at));
     if (!here) return true;
@@ -129,10 +130,10 @@ vector_use vectors_used_by(std::uintptr_t function) noexcept {
         const auto here = split(bytes);
         if (!here) return unknown;
         found.add(use_of(*here));
-        const auto how = flow_of(*here);
-        if (how == flow::lost) found.add(unknown);
-        if (const auto target = branch_target(*here, at)) note(*target);
-        if (how != flow::on) break;
+        const auto how = course_of(*here);
+        if (how == course::lost) found.add(unknown);
+        if (const auto target = flow_of(*here, at).branch) note(*target);
+        if (how != course::on) break;
         at += here->length;
       }
     }

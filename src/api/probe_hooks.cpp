@@ -1,5 +1,7 @@
 #include "api/probe_hooks.hpp"
 
+#include "arch/trap.hpp"
+
 namespace libprobe::api {
 
 namespace {

@@ -58,7 +58,7 @@ bool is_gone(const site::attachment& a) noexcept {
 }
 
 bool is_our_code(std::uintptr_t address) noexcept {
-  return site::hop_pages.find(address & ~site::page_mask) != nullptr || site::slot_at(address) != nullptr;
+  return site::hop_pages.find(site::hop_page_of(address)) != nullptr || site::slot_at(address) != nullptr;
 }
 
 std::string why_not_probeable(std::uintptr_t address, errc why) {
@@ -80,7 +80,7 @@ result<std::unique_ptr<site::site>> plan_site(const request& of, bool replaced, 
   }
   const auto what = functions.instruction_at(address, of.pointed, detail);
   if (!what) return what.error();
-  if (const auto target = arch::branch_target(*what, address); target && is_our_code(*target)) {
+  if (const auto target = arch::flow_of(*what, address).branch; target && is_our_code(*target)) {
     functions.forget();  // it may yet go
     detail =
         fmt::format("at {:#x} stands a jump of an earlier probe, which somebody else has put back", address);
@@ -178,14 +178,15 @@ errc registry::plan(std::span<request> requests, placement& placed, std::string&
                           std::any_of(requests.begin() + static_cast<std::ptrdiff_t>(i),
                                       requests.begin() + static_cast<std::ptrdiff_t>(last),
                                       [](const request& r) { return r.what->replace != nullptr; });
-    const bool keeps_x87 = any_vectors && functions_.keeps_x87(whole.address);
-    if (known != nullptr && keeps_x87) known->keeps_x87 = true;
+    const bool keeps_more_than_vectors = any_vectors && functions_.keeps_more_than_vectors(whole.address);
+    if (known != nullptr && keeps_more_than_vectors) known->keeps_more_than_vectors = true;
     if (known == nullptr || must_replan(*known, whole) || (replaced && known->original_by_trap == 0)) {
       if (known != nullptr) add_known_wants(*known, whole);
       auto made = plan_site(whole, replaced, functions_, slots_, detail);
       if (!made) return made.error();
       (*made)->stand_in = known != nullptr ? known->stand_in : whole.stand_in;
-      (*made)->keeps_x87 = keeps_x87 || (known != nullptr && known->keeps_x87);
+      (*made)->keeps_more_than_vectors =
+          keeps_more_than_vectors || (known != nullptr && known->keeps_more_than_vectors);
       (*made)->module = modules_->find(whole.address);
       if (whole.after) whole.purpose = site::purpose::any;
       const bool at_entry = whole.purpose == site::purpose::count && functions_.is_only_called(whole.address);
@@ -305,7 +306,7 @@ namespace {
 void save_for(const site::site& at, arch::vector_use wanted) noexcept {
   if (at.detour_for == site::purpose::replace) {
     wanted.add(arch::vector_use{arch::vector_use::nothing, false, true});
-  } else if (at.keeps_x87) {
+  } else if (at.keeps_more_than_vectors) {
     wanted.add(arch::vector_use{arch::vector_use::everything});
   }
   at.through->vectors.store(wanted.bits(), std::memory_order_relaxed);
@@ -343,7 +344,7 @@ void registry::publish(std::span<request> requests, std::span<std::unique_ptr<si
     r.what->where = at;
     r.what->was_at = r.address;
     r.what->handle = r.handle;
-    if (at->keeps_x87 && r.what->return_vectors.most() == arch::vector_use::every_file)
+    if (at->keeps_more_than_vectors && r.what->return_vectors.most() == arch::vector_use::every_file)
       r.what->return_vectors = arch::vector_use{arch::vector_use::everything};
     if (at->detour_for == site::purpose::count) r.what->count_in(at->through->column);
     if (at->through != nullptr) {  // before the hooks can be found

@@ -38,8 +38,8 @@ code_map::code_map(std::span<const std::uint8_t> bytes, std::uintptr_t start, co
 
 bool code_map::is_loaded(std::size_t at) const noexcept {
   return std::any_of(loads_.begin(), loads_.end(), [&](const auto& one) {
-    std::uintptr_t target = 0;
-    return arch::is_address_load(one.what, one.address, target) && target - start_ == at;
+    const auto loaded = arch::flow_of(one.what, one.address).loads;
+    return loaded && *loaded - start_ == at;
   });
 }
 
@@ -84,16 +84,15 @@ bool code_map::follow_one(std::size_t& at) {
   for (std::size_t i = 1; i < here->length; ++i) {
     if (what_[at + i] == content::unknown) what_[at + i] = content::inside;
   }
-  if (const auto target = arch::branch_target(*here, address); target && *target - start_ < bytes_.size()) {
-    targets_[*target - start_] = true;
-    to_follow_.push_back(*target - start_);
+  const auto flow = arch::flow_of(*here, address);
+  if (flow.branch && *flow.branch - start_ < bytes_.size()) {
+    targets_[*flow.branch - start_] = true;
+    to_follow_.push_back(*flow.branch - start_);
   }
-  if (std::uintptr_t loaded = 0;
-      arch::is_address_load(*here, address, loaded) && loaded - start_ < bytes_.size())
-    loads_.push_back({address, *here});
-  if (arch::is_indirect_jump(*here)) jumps_.push_back(at);
+  if (flow.loads && *flow.loads - start_ < bytes_.size()) loads_.push_back({address, *here});
+  if (flow.indirect_jump) jumps_.push_back(at);
   at += here->length;
-  return arch::goes_on(*here);
+  return flow.goes_on;
 }
 
 /// The instructions before a jump, and the jump.
@@ -102,7 +101,7 @@ std::vector<arch::placed_instruction> code_map::trail_to(std::size_t jump) const
   for (auto at = jump;; --at) {
     if (what_[at] == content::instruction) {
       const auto here = arch::split(bytes_.subspan(at));
-      if (!here || (at != jump && !arch::goes_on(*here))) break;
+      if (!here || (at != jump && !arch::flow_of(*here, start_ + at).goes_on)) break;
       trail.push_back({start_ + at, *here});
       if (trail.size() == longest_trail) break;
     } else if (what_[at] != content::inside) {

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "arch/arch.hpp"
+#include "arch/insn.hpp"
 
 namespace libprobe::control {
 

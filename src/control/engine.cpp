@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "arch/arch.hpp"
+#include "arch/state.hpp"
+#include "arch/text.hpp"
+#include "arch/trap.hpp"
 #include "control/presence.hpp"
 #include "control/registry.hpp"
 #include "epoch/epoch.hpp"

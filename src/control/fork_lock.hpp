@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
 #include "os/raw.hpp"
 
 namespace libprobe::control {

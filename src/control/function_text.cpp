@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 
+#include "os/pages.hpp"
 #include "os/text.hpp"
 #include "os/tracer.hpp"
 #include "site/site.hpp"
@@ -17,7 +18,6 @@ namespace libprobe::control {
 namespace {
 
 constexpr std::size_t remembered = 16;
-constexpr std::size_t page_size = 4096;
 
 /// More than its first byte is the site's. (A jump that has given way to others is a breakpoint.)
 bool has_window(const site::site& at) noexcept {
@@ -32,10 +32,10 @@ bool function_text::read(std::uintptr_t from, std::span<std::uint8_t> to) {
            to.size() <= near_.size() - (from - near_start_);
   };
   if (!is_near()) {
-    constexpr std::size_t much = 4 * page_size;
-    near_start_ = from - from % page_size;
+    const auto much = 4 * os::page_size();
+    near_start_ = os::page_start(from);
     near_.resize(much);
-    if (to.size() > much - page_size || !os::read_memory(near_start_, near_)) {
+    if (to.size() > much - os::page_size() || !os::read_memory(near_start_, near_)) {
       near_.clear();
       return os::read_memory(from, to);
     }
@@ -48,8 +48,7 @@ bool function_text::read_without_probes(std::uintptr_t from, std::span<std::uint
   if (!read(from, to)) return false;
   if (!site::sites.may_have(from - arch::longest_window, from + to.size())) return true;
   for (std::size_t i = 0; i < to.size(); ++i) {
-    const bool may_be_ours = to[i] == arch::breakpoint[0] || arch::may_begin_jump(to[i]);
-    if (!may_be_ours) continue;
+    if (!arch::may_begin_patch(to[i])) continue;
     const site::site* at = site::sites.find(from + i);
     if (at == nullptr || at->now == site::text::original) continue;
     to[i] = at->plan.original[0];
@@ -72,20 +71,17 @@ bool function_text::read_without_probes(std::uintptr_t from, std::span<std::uint
 /// bytes, and no others.
 bool function_text::read_original(std::uintptr_t from, std::span<std::uint8_t> to) {
   if (!read_without_probes(from, to)) return false;
-  if (!os::is_traced() || std::find(to.begin(), to.end(), arch::breakpoint[0]) == to.end()) return true;
+  if (!os::is_traced() || !arch::may_hold_breakpoint(to)) return true;
   std::vector<std::uint8_t> file(to.size());
   if (!symbols::read_from_file(from, file)) return true;
-  const bool same = std::equal(to.begin(), to.end(), file.begin(), [](std::uint8_t here, std::uint8_t there) {
-    return here == there || here == arch::breakpoint[0];
-  });
-  if (same) std::copy(file.begin(), file.end(), to.begin());
+  if (arch::is_covered_by_breakpoints(to, file)) std::copy(file.begin(), file.end(), to.begin());
   return true;
 }
 
 bool function_text::is_covered(std::uintptr_t address) {
-  std::array<std::uint8_t, 1> here{}, original{};
+  std::array<std::uint8_t, arch::breakpoint_length> here{}, original{};
   return os::is_traced() && site::sites.find(address) == nullptr && read(address, here) &&
-         here[0] == arch::breakpoint[0] && read_original(address, original) && original[0] != here[0];
+         arch::is_breakpoint(here) && read_original(address, original) && !arch::is_breakpoint(original);
 }
 
 result<function_text::function*> function_text::load(std::uintptr_t address, std::string& detail) {
@@ -200,7 +196,7 @@ result<arch::instruction> function_text::lone_instruction_at(std::uintptr_t addr
   std::array<std::uint8_t, arch::max_instruction_length> bytes;
   std::span<std::uint8_t> there{bytes};
   if (!read_original(address, there)) {
-    there = there.first(std::min(there.size(), page_size - address % page_size));
+    there = there.first(std::min(there.size(), os::page_size() - (address - os::page_start(address))));
     if (!read_original(address, there)) return errc::not_executable;
   }
   auto here = arch::decode(there);
@@ -266,42 +262,13 @@ result<arch::instruction> function_text::decode_at(std::uintptr_t address, bool 
   return here;
 }
 
-// The two below look at each byte of many functions. Stores of bytes may change anything, for all that the
-// compiler knows: what does not change is in variables of their own.
-
-/// Fields that would be a near branch's distance, if an instruction ended there: some are none.
-void function_text::find_landings(function& in) {
-  const auto inside = in.bytes.size();
-  const auto size = inside + in.behind_size;
-  in.landings.resize(size + 1);  // all that leads elsewhere is noted there
-  const std::uint8_t* const bytes = in.bytes.data();
-  std::uint8_t* const landings = in.landings.data();
-  for (std::size_t end = 5; end <= inside; ++end) {
-    std::int32_t distance = 0;
-    std::memcpy(&distance, bytes + end - 4, sizeof distance);
-    landings[std::min(size, end + static_cast<std::size_t>(distance))] = 1;
+/// Where a branch may lead into it: looked for in its bytes, and other ways in.
+void function_text::find_targets(function& in) {
+  in.targets.emplace(in.bytes, in.behind_size);
+  for (const auto entry : in.entries) in.targets->add(entry);
+  for (std::size_t at = 0; in.map && at < in.bytes.size(); ++at) {
+    if (in.map->is_target(at)) in.targets->add(at);
   }
-  // And other ways in.
-  for (const auto entry : in.entries) landings[entry] = 1;
-  for (std::size_t at = 0; in.map && at < inside; ++at) {
-    if (in.map->is_target(at)) landings[at] = 1;
-  }
-}
-
-/// Bit n: a branch may lead n bytes behind the offset.
-std::uint32_t function_text::landings_behind(function& in, std::size_t offset, std::size_t length) {
-  if (in.landings.empty()) find_landings(in);
-  std::uint32_t found = 0;
-  for (std::size_t i = 1; i < length && offset + i + 1 < in.landings.size(); ++i)
-    found |= std::uint32_t{in.landings[offset + i]} << i;
-  const std::uint8_t* const bytes = in.bytes.data();
-  const auto last = std::min(in.bytes.size(), offset + length + 128);
-  for (auto end = std::max<std::size_t>(2, offset > 127 ? offset - 127 : 0); end <= last; ++end) {
-    const auto behind = end + static_cast<std::size_t>(static_cast<std::int8_t>(bytes[end - 1])) - offset;
-    // Few are: one question for both is predicted better than two.
-    if (arch::may_be_short_branch(bytes[end - 2]) & (behind - 1 < length - 1)) found |= 1U << behind;
-  }
-  return found;
 }
 
 bool function_text::ground_at(std::uintptr_t address, ground& to) {
@@ -332,16 +299,19 @@ bool function_text::ground_at(std::uintptr_t address, ground& to) {
   }
   to.size = std::min<std::size_t>(to.size, arch::longest_window);
   std::copy_n(bytes.begin(), to.size, to.bytes.begin());
-  if (to.count > 1 || to.instructions[0].lock) to.landings = landings_behind(in, offset, length);
+  if (to.count > 1 || (to.count == 1 && arch::may_be_entered_inside(to.instructions[0]))) {
+    if (!in.targets) find_targets(in);
+    to.landings = in.targets->behind(in.bytes, offset, length);
+  }
   return to.count != 0;
 }
 
-bool function_text::keeps_x87(std::uintptr_t address) {
+bool function_text::keeps_more_than_vectors(std::uintptr_t address) {
   std::string ignored;
   const auto found = load(address, ignored);
   if (!found) return true;
-  auto& known = (*found)->keeps_x87;
-  if (!known) known = arch::keeps_x87((*found)->bytes);
+  auto& known = (*found)->keeps_more_than_vectors;
+  if (!known) known = arch::keeps_more_than_vectors((*found)->bytes);
   return *known;
 }
 

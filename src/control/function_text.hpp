@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "arch/arch.hpp"
+#include "arch/insn.hpp"
+#include "arch/patch.hpp"
 #include "control/code_map.hpp"
 
 namespace libprobe::control {
@@ -27,7 +28,7 @@ class function_text {
   struct ground {
     std::array<arch::instruction, arch::most_members> instructions;
     std::size_t count = 0;
-    std::array<std::uint8_t, arch::longest_window> bytes;
+    arch::window_bytes bytes;
     std::size_t size = 0;
     std::uint32_t landings = 0;
   };
@@ -36,8 +37,8 @@ class function_text {
   /// A debugger's breakpoint stands on top of the instruction there.
   bool is_covered(std::uintptr_t address);
 
-  /// See arch::keeps_x87().
-  bool keeps_x87(std::uintptr_t address);
+  /// See arch::keeps_more_than_vectors().
+  bool keeps_more_than_vectors(std::uintptr_t address);
 
   /// True at a function's first instruction, an endbr before it not counted: where its symbol is, or another
   /// symbol in it, or where a function pointer leads. Code of no module has no other than those asked for.
@@ -58,13 +59,13 @@ class function_text {
     std::array<std::uint8_t, 2 * arch::max_instruction_length> behind;  // what follows the function
     std::size_t behind_size = 0;
     std::vector<bool> boundaries;
-    std::vector<std::uint8_t> landings;  // 1 where a near branch may lead; empty: not looked for yet
-    std::size_t decoded = 0;             // boundaries are known below this offset
-    bool stuck = false;                  // no instruction there
+    std::optional<arch::branch_targets> targets;  // not there: not looked for yet
+    std::size_t decoded = 0;                      // boundaries are known below this offset
+    bool stuck = false;                           // no instruction there
     code_map::marks marks;
     std::vector<std::size_t> entries;  // symbols
     std::optional<code_map> map;       // where one instruction after the other does not tell
-    std::optional<bool> keeps_x87;
+    std::optional<bool> keeps_more_than_vectors;
     std::uint64_t last_used = 0;
   };
 
@@ -76,8 +77,7 @@ class function_text {
   static void make_map(function& in) { in.map.emplace(in.bytes, in.start, in.marks); }
   static void decode_up_to(function& in, std::size_t offset);
   static errc begins_instruction(function& in, std::size_t offset);
-  static void find_landings(function& in);
-  static std::uint32_t landings_behind(function& in, std::size_t offset, std::size_t length);
+  static void find_targets(function& in);
   bool read(std::uintptr_t from, std::span<std::uint8_t> to);
   bool read_original(std::uintptr_t from, std::span<std::uint8_t> to);
   bool read_without_probes(std::uintptr_t from, std::span<std::uint8_t> to);

@@ -10,7 +10,7 @@ namespace libprobe::control {
 
 namespace {
 
-constexpr std::uintptr_t page_of(std::uintptr_t address) noexcept { return address & ~site::page_mask; }
+constexpr std::uintptr_t page_of(std::uintptr_t address) noexcept { return site::hop_page_of(address); }
 
 /// So that push_back() and insert() cannot fail.
 template <class T>
@@ -50,7 +50,7 @@ std::vector<hop_store::page>::iterator hop_store::page_from(std::uintptr_t start
                           [](const page& p, std::uintptr_t a) { return p.start < a; });
 }
 
-std::optional<std::uintptr_t> hop_store::place_in(page& in, const jump_reach& wanted) noexcept {
+std::optional<std::uintptr_t> hop_store::place_in(page& in, const arch::jump_reach& wanted) noexcept {
   for (auto at = wanted.next(in.start + in.first_free); at - in.start <= last_place;) {
     const auto offset = at - in.start;
     const auto free = in.next_free(offset);
@@ -66,14 +66,14 @@ std::optional<std::uintptr_t> hop_store::place_in(page& in, const jump_reach& wa
 
 std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape,
                                                std::uintptr_t address) noexcept {
-  const jump_reach wanted{shape, address};
+  const arch::jump_reach wanted{shape, address};
   // Shapes and addresses come in runs that can share a page.
   if (const auto last = page_from(last_page_); last != pages_.end() && last->start == last_page_) {
     if (const auto found = place_in(*last, wanted)) return found;
   }
   for (auto at = pages_.begin(); at != pages_.end();) {
     const auto target = wanted.next(at->start + at->first_free);
-    if (target == jump_reach::none) break;
+    if (target == arch::jump_reach::none) break;
     if (target - at->start >= page_bytes) {
       at = page_from(page_of(target));
     } else if (const auto found = place_in(*at, wanted)) {
@@ -88,12 +88,12 @@ std::optional<std::uintptr_t> hop_store::place(const arch::jump_shape& shape,
 std::optional<std::uintptr_t> hop_store::place_in_new_page(const arch::jump_shape& shape,
                                                            std::uintptr_t address) {
   if (bytes() + page_bytes > most_bytes_) return std::nullopt;
-  const jump_reach wanted{shape, address};
+  const arch::jump_reach wanted{shape, address};
   if (!gaps_known_) gaps_ = os::free_for_code();
   gaps_known_ = true;
   int patience = 8;
   for (const auto from : {wanted.middle(), std::uintptr_t{0}}) {
-    for (auto at = wanted.next(from); at != jump_reach::none;) {
+    for (auto at = wanted.next(from); at != arch::jump_reach::none;) {
       const auto gap =
           std::upper_bound(gaps_.begin(), gaps_.end(), at,
                            [](std::uintptr_t a, const os::address_range& g) { return a < g.end; });
@@ -132,7 +132,7 @@ bool hop_store::add_page(std::uintptr_t start, std::vector<os::address_range>::i
 
 std::optional<std::uintptr_t> hop_store::known(const arch::jump_shape& shape, std::uintptr_t address,
                                                std::uintptr_t target) const {
-  const jump_reach wanted{shape, address};
+  const arch::jump_reach wanted{shape, address};
   const auto [first, last] = known_.equal_range(address);
   const auto found = std::find_if(
       first, last, [&](const auto& k) { return k.second.target == target && wanted.allows(k.second.at); });
@@ -140,7 +140,7 @@ std::optional<std::uintptr_t> hop_store::known(const arch::jump_shape& shape, st
 }
 
 bool hop_store::may_know(const arch::jump_shape& shape, std::uintptr_t address) const {
-  const jump_reach wanted{shape, address};
+  const arch::jump_reach wanted{shape, address};
   const auto [first, last] = known_.equal_range(address);
   return std::any_of(first, last, [&](const auto& k) { return wanted.allows(k.second.at); });
 }

@@ -8,8 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "arch/arch.hpp"
-#include "control/jump_reach.hpp"
+#include "arch/patch.hpp"
+#include "arch/text.hpp"
 #include "os/code_memory.hpp"
 
 namespace libprobe::control {
@@ -53,7 +53,7 @@ class hop_store {
   [[nodiscard]] std::size_t hops() const noexcept { return known_.size(); }
 
  private:
-  static constexpr std::size_t page_bytes = 4096;
+  static constexpr std::size_t page_bytes = arch::code_page;
   static constexpr std::size_t last_place = page_bytes - arch::hop_length;
   struct page {
     using bitmap = std::array<std::uint64_t, page_bytes / 64 + 1>;  // a bit for each byte
@@ -75,7 +75,7 @@ class hop_store {
   };
 
   std::vector<page>::iterator page_from(std::uintptr_t start) noexcept;
-  std::optional<std::uintptr_t> place_in(page& in, const jump_reach& wanted) noexcept;
+  std::optional<std::uintptr_t> place_in(page& in, const arch::jump_reach& wanted) noexcept;
   bool add_page(std::uintptr_t start, std::vector<os::address_range>::iterator gap);
 
   std::size_t most_bytes_ = free_bytes;

@@ -20,10 +20,6 @@ std::intptr_t from_thread_base(const T* variable) noexcept {
   return static_cast<std::intptr_t>(reinterpret_cast<std::uintptr_t>(variable) - arch::thread_base());
 }
 
-std::uintptr_t jump_end(std::uintptr_t address, const arch::jump_shape& shape) noexcept {
-  return address + shape.window;
-}
-
 }  // namespace
 
 /// The code behind a jump.
@@ -144,27 +140,13 @@ void jump_planner::add_landings(std::uintptr_t address, const arch::jump_shape& 
   }
 }
 
-namespace {
-
-/// The jump as a debugger's breakpoints would change it.
-arch::jump_shape with_breakpoints(arch::jump_shape shape, std::uint32_t where) noexcept {
-  for (std::size_t i = 0; i < sizeof shape.distance; ++i) {
-    if ((where >> (shape.prefixes + 1 + i) & 1U) == 0) continue;
-    shape.distance &= ~(std::uint32_t{0xff} << (8 * i));
-    shape.distance |= std::uint32_t{arch::breakpoint[0]} << (8 * i);
-  }
-  return shape;
-}
-
-}  // namespace
-
 /// A debugger's breakpoint at the first byte of a later instruction is part of the jump's distance, and comes
 /// and goes. So there is a hop wherever the jump leads then. False: one could not be placed that must be.
 bool jump_planner::lead_beside(std::uintptr_t address, const arch::jump_shape& shape,
                                const beside& breakpoints, std::uintptr_t detour) {
   const auto inside = (1U << shape.window) - 1;
   const auto lead_to = [&](std::uint32_t where) {
-    const auto other = with_breakpoints(shape, where);
+    const auto other = arch::with_breakpoints(shape, where);
     if (hops_.known(other, address, detour)) return true;
     auto hop = hops_.place(other, address);
     if (!hop) hop = hops_.place_in_new_page(other, address);
@@ -189,12 +171,8 @@ bool jump_planner::try_shape(site::site& at, const function_text::ground& ground
   // Where the displaced instruction leaves room for the whole jump, that leads to the detour itself if it
   // can.
   if (shape.how == arch::tactic::over_long && !link(at, ground, shape, of, made)) return false;
-  const auto reaches = [&](std::uintptr_t target) {
-    const auto distance = static_cast<std::int64_t>(target - jump_end(at.address, shape));
-    return distance == static_cast<std::int32_t>(distance);
-  };
   std::uintptr_t target = made.detour;
-  if (target == 0 || !reaches(target)) {
+  if (target == 0 || !arch::jump_reach{shape, at.address}.allows(target)) {
     const auto hop =
         in_new_page ? hops_.place_in_new_page(shape, at.address) : hops_.place(shape, at.address);
     // Code for a jump that cannot be would be made anew each time.
@@ -243,7 +221,7 @@ jump_planner::beside jump_planner::breakpoints_beside(std::uintptr_t address,
     found.perhaps = arch::behind_prologue(std::span{ground.bytes}.first(ground.size));
     return found;
   }
-  std::array<std::uint8_t, arch::longest_window> there{};
+  arch::window_bytes there{};
   const auto bytes = std::span{there}.first(ground.size);
   const bool readable = os::read_memory(address, bytes);
   std::size_t at = 0;
@@ -251,7 +229,8 @@ jump_planner::beside jump_planner::breakpoints_beside(std::uintptr_t address,
     at += ground.instructions[i].length;
     if (at >= ground.size) break;
     found.perhaps |= 1U << at;
-    if (readable && bytes[at] == arch::breakpoint[0] && ground.bytes[at] != arch::breakpoint[0])
+    if (readable && arch::is_breakpoint(bytes.subspan(at)) &&
+        !arch::is_breakpoint(std::span{ground.bytes}.subspan(at)))
       found.now |= 1U << at;
   }
   return found;
@@ -271,15 +250,15 @@ void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
                            std::span{here.bytes}.first(here.size), here.landings, taken};
   // Under a debugger what stands at inner boundaries must not be taken for its breakpoints, and must not be
   // a signal that it keeps to itself; nor one that kills a thread.
-  std::array<arch::jump_shape, arch::most_shapes * std::size(arch::undefined_opcodes)> shapes;
+  std::array<arch::jump_shape, arch::most_shapes * std::size(arch::inner_fillers)> shapes;
   std::size_t count = 0;
-  for (const auto inner : arch::undefined_opcodes) {
+  for (const auto inner : arch::inner_fillers) {
     if (quiet) ground.inner = inner;
     std::array<arch::jump_shape, arch::most_shapes> some;
     for (const auto& shape : std::span{some}.first(arch::jump_shapes(ground, some))) {
       // A debugger's breakpoint in the middle would be written over.
       if ((breakpoints.now & shape.boundaries) != 0) continue;
-      if (inner == arch::undefined_opcodes[0] || shape.boundaries != 0) shapes[count++] = shape;
+      if (inner == arch::inner_fillers[0] || shape.boundaries != 0) shapes[count++] = shape;
     }
     if (!quiet) break;
   }

@@ -27,11 +27,11 @@ bool has(const symbols::snapshot& now, const symbols::module* one) noexcept {
 bool stands(const site::site& at) noexcept {
   if (at.now == site::text::original) return true;
   const bool jump = at.now == site::text::jump;
-  std::array<std::uint8_t, 1> byte{};
+  std::array<std::uint8_t, arch::breakpoint_length> there{};
   // A debugger's breakpoint may stand on top of the jump.
-  return os::read_memory(at.address, byte) &&
-         ((jump && byte[0] == at.jump->jump[0]) ||
-          ((!jump || os::is_traced()) && byte[0] == arch::breakpoint[0]));
+  return os::read_memory(at.address, there) &&
+         ((jump && std::equal(there.begin(), there.end(), at.jump->jump.begin())) ||
+          ((!jump || os::is_traced()) && arch::is_breakpoint(there)));
 }
 
 }  // namespace

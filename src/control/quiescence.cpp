@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <span>
 
+#include "arch/trap.hpp"
 #include "os/maps.hpp"
 #include "os/text.hpp"
 #include "os/threads.hpp"
@@ -13,13 +14,10 @@ namespace libprobe::control {
 
 namespace {
 
-constexpr std::size_t page_size = 4096;
-constexpr std::size_t red_zone = 128;
-
 /// Room for a copy of some memory, outside of everything that is looked at.
 class window {
  public:
-  static constexpr std::size_t size = 64 * page_size;
+  static constexpr std::size_t size = std::size_t{256} * 1024;
 
   window() noexcept
       : start_{mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)} {}
@@ -41,13 +39,13 @@ class window {
   void* start_;
 };
 
-/// What lies below a thread's stack pointer, red zone aside, is nobody's any more.
+/// What lies below a thread's stack pointer, what leaf functions have there aside, is nobody's any more.
 std::uintptr_t lowest_live(const os::mapping& memory, std::uintptr_t own_sp,
                            std::span<const os::parked_thread> threads) noexcept {
   auto lowest = memory.end;
   const auto consider = [&](std::uintptr_t sp) {
     if (sp >= memory.start && sp < memory.end)
-      lowest = std::min(lowest, std::max(memory.start, sp - red_zone));
+      lowest = std::min(lowest, std::max(memory.start, sp - arch::red_zone));
   };
   consider(own_sp);
   for (const auto& t : threads) consider(t.sp);

@@ -25,12 +25,10 @@ enum class manner : std::uint8_t {
   whole,   // there are none: for a traced process, whose traps stop it, and threads that a trap would kill
 };
 
-/// The next state on the way to `wanted`: up one at a time, and down again, but straight to a staged window
-/// from below.
+/// The next state on the way to `wanted`.
 text next_state(text now, text wanted, manner how) noexcept {
   if (how == manner::whole) return wanted;
-  if (wanted == text::jump) return std::max(text::staged, static_cast<text>(static_cast<unsigned>(now) + 1));
-  return now > text::staged ? static_cast<text>(static_cast<unsigned>(now) - 1) : wanted;
+  return arch::next_phase(now, wanted);
 }
 
 /// A site that has no jump, or may not have it now, stays a breakpoint.
@@ -45,54 +43,39 @@ bool is_wide(text state) noexcept { return state >= text::staged; }
 /// An earlier jump stands there, which has to go in one step.
 bool is_replaced(const site::site& at) noexcept { return at.jump != nullptr && at.jump->replaced != 0; }
 
-struct image {
-  std::array<std::uint8_t, arch::longest_window> bytes{};
-};
-
-image image_of(const site::site& at, text state) noexcept {
-  image made;
-  if (at.jump == nullptr) {
-    made.bytes[0] = state == text::original ? at.plan.original[0] : arch::breakpoint[0];
-    return made;
-  }
-  const auto& jump = *at.jump;
-  made.bytes = state >= text::tailed ? jump.jump : jump.original;
-  if (state == text::staged) {
-    for (std::size_t i = 1; i < jump.shape.window; ++i) {
-      if ((jump.shape.boundaries >> i & 1U) != 0) made.bytes[i] = jump.jump[i];
-    }
-  }
-  if (state != text::original && state != text::jump) made.bytes[0] = arch::breakpoint[0];
-  return made;
+arch::window_bytes image_of(const site::site& at, text state) noexcept {
+  if (at.jump == nullptr) return arch::image_of(state, at.plan.original);
+  return arch::image_of(state, at.jump->shape, at.jump->original, at.jump->jump);
 }
 
 /// One site's edit in one step, with the bytes that it refers to.
 struct step {
   site::site* at = nullptr;
   text from{}, to{};
-  image expected, wanted;
-  std::uint8_t size = 1;
+  arch::window_bytes expected{}, wanted{};
+  std::size_t size = arch::breakpoint_length;
 
   step() = default;
   step(site::site& where, text goal, manner how) noexcept
       : at{&where},
         from{where.now},
         to{next_state(from, goal, how)},
-        expected{is_replaced(where) ? image{where.jump->replaces} : image_of(where, from)},
+        expected{is_replaced(where) ? where.jump->replaces : image_of(where, from)},
         wanted{image_of(where, to)},
-        size{is_wide(from) || is_wide(to) ? where.jump->shape.window : std::uint8_t{1}} {
+        size{is_wide(from) || is_wide(to) ? where.jump->shape.window : arch::breakpoint_length} {
     if (is_replaced(where)) size = where.jump->replaced;
     // A debugger may have a breakpoint of its own at the next instruction, whose bytes stay as they are.
-    while (how == manner::whole && size > 1 && expected.bytes[size - 1] == wanted.bytes[size - 1]) --size;
+    while (how == manner::whole && size > arch::breakpoint_length && expected[size - 1] == wanted[size - 1])
+      --size;
   }
   [[nodiscard]] os::edit edit() const noexcept {
-    return {at->address, expected.bytes.data(), wanted.bytes.data(), size, os::edit::outcome::pending};
+    return {at->address, expected.data(), wanted.data(), static_cast<std::uint32_t>(size),
+            os::edit::outcome::pending};
   }
 };
 
 void announce(const step& s, window_observer& observer) noexcept {
-  if (s.expected.bytes[0] == arch::breakpoint[0] && s.wanted.bytes[0] != arch::breakpoint[0] &&
-      os::is_traced())
+  if (arch::is_breakpoint(s.expected) && !arch::is_breakpoint(s.wanted) && os::is_traced())
     site::past.add(s.at->address);
   if (is_wide(s.to) && (!is_wide(s.from) || is_replaced(*s.at))) observer.window_closes(*s.at);
 }
@@ -195,11 +178,10 @@ namespace {
 /// A debugger's breakpoints stand on top of our jump. It will put the jump's bytes back there, whatever else
 /// stands beside them by then.
 bool is_held(const step& s) noexcept {
-  std::array<std::uint8_t, arch::longest_window> there{};
+  arch::window_bytes there{};
   const auto bytes = std::span{there}.first(s.size);
   return is_wide(s.from) && os::is_traced() && os::read_memory(s.at->address, bytes) &&
-         std::equal(bytes.begin(), bytes.end(), s.expected.bytes.begin(),
-                    [](auto found, auto ours) { return found == ours || found == arch::breakpoint[0]; });
+         arch::is_covered_by_breakpoints(bytes, std::span{s.expected}.first(s.size));
 }
 
 errc restore(std::span<site::site* const> sites, text wanted, window_observer& observer,

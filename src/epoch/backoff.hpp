@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "machine.hpp"
+#include "arch/machine.hpp"
 #include "os/raw.hpp"
 
 namespace libprobe::epoch {

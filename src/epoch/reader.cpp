@@ -1,5 +1,6 @@
 // A thread's first section, in whatever signal context it comes. Part of the hit path.
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
+#include "arch/trap.hpp"
 #include "epoch/records.hpp"
 #include "os/process.hpp"
 #include "os/signal_stack.hpp"

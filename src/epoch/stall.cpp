@@ -10,8 +10,8 @@
 #include <span>
 #include <string_view>
 
+#include "arch/machine.hpp"
 #include "epoch/epoch.hpp"
-#include "machine.hpp"
 
 namespace libprobe::epoch {
 

@@ -57,11 +57,7 @@ void drop(site::followed_call& call, std::uint64_t owner) noexcept {
 }
 
 bool lies_there(const site::followed_call& call) noexcept {
-  const auto number = site::number_of(call);
-  std::uint64_t word = 0;
-  if (!arch::guarded_load(call.sp.load(std::memory_order_relaxed), word)) return false;
-  return word == arch::return_slot(number) ||
-         (arch::has_returned(number) && word == arch::saved_return(number));
+  return arch::lies_on_stack(site::number_of(call), call.sp.load(std::memory_order_relaxed));
 }
 
 void drop_of_ended_threads() noexcept {

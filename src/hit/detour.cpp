@@ -82,7 +82,7 @@ constexpr int undone = -1;
 /// come in: its own calls put back what they find, see end_call().
 inline void send_to_slot(const registers& regs, std::uintptr_t body,
                          const site::followed_call& call) noexcept {
-  site::self.follow = arch::call_from_detour(regs.sp(), body, site::number_of(call));
+  site::self.follow = arch::call_from_detour(regs, body, site::number_of(call));
   site::self.beginning = nullptr;  // from here on the stack tells of it: see abandon_passed()
 }
 
@@ -92,7 +92,7 @@ inline int follow_only(const site::site& at, site::instance_pool& pool, register
     return undone;
   const in_handler guard;
   const auto sp = regs.sp();
-  const auto return_address = arch::stack_word(sp);
+  const auto return_address = arch::return_address(regs);
   auto* const call = begin_quick_call(sp, return_address);
   if (call == nullptr) return undone;
   auto* const instance = pool.take();

@@ -22,8 +22,8 @@ class passed {
     const auto interrupted = from_signal_stack_ ? os::own_signal_stack.interrupted : from;
     // Only of the thread's own stack is it known where it ends. Jumps between others may be switches.
     if (!os::on_own_stack(interrupted) || !os::on_own_stack(to)) return;
-    // A call that is about to be made, or has just returned, has its return address one word below.
-    own_low_ = interrupted - sizeof(std::uint64_t);
+    // A call that is about to be made, or has just returned, has its return address below.
+    own_low_ = interrupted - arch::return_word;
     own_high_ = to;
   }
   [[nodiscard]] bool over(std::uintptr_t place) const noexcept {

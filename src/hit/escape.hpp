@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "arch/arch.hpp"
+#include "arch/trap.hpp"
 
 namespace libprobe::hit {
 

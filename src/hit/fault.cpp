@@ -28,7 +28,7 @@ void restore_text(std::uintptr_t address) noexcept {
   const os::raw::file text = os::raw::open_text();
   const std::span<const std::uint8_t> bytes =
       at->jump != nullptr ? std::span<const std::uint8_t>{at->jump->original}.first(at->jump->shape.window)
-                          : std::span<const std::uint8_t>{at->plan.original}.first(sizeof arch::breakpoint);
+                          : std::span<const std::uint8_t>{at->plan.original}.first(arch::breakpoint_length);
   static_cast<void>(text.write_at(address, bytes));
 }
 

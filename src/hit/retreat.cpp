@@ -1,6 +1,6 @@
 #include "hit/retreat.hpp"
 
-#include "arch/arch.hpp"
+#include "arch/patch.hpp"
 #include "os/raw.hpp"
 #include "os/signals.hpp"
 #include "site/site.hpp"
@@ -35,21 +35,15 @@ void retreat(std::uintptr_t address) noexcept {
   // whatever is refused after it: control goes on from there.
   if (!os::raw::synchronize_cores()) return;
   const os::raw::file text = os::raw::open_text();
-  // The way back, as control goes it (src/control/text_pass.cpp): first byte, tails, and then the inner
-  // boundaries.
-  std::uint8_t bytes[arch::longest_window] = {arch::breakpoint[0]};
-  if (!text.write_at(address, {bytes, sizeof arch::breakpoint})) return;
-  at->now = site::text::tailed;
-  at->retreated = true;  // control finishes what is left, and leaves it a breakpoint
-  if (!os::raw::synchronize_cores()) return;
-  for (std::size_t i = 1; i < jump.shape.window; ++i)
-    bytes[i] = (jump.shape.boundaries >> i & 1U) != 0 ? jump.jump[i] : jump.original[i];
-  if (!text.write_at(address, {bytes, jump.shape.window})) return;
-  at->now = site::text::staged;
-  if (!os::raw::synchronize_cores()) return;
-  for (std::size_t i = 1; i < jump.shape.window; ++i) bytes[i] = jump.original[i];
-  if (!text.write_at(address, {bytes, jump.shape.window})) return;
-  at->now = site::text::breakpoint;
+  // The way back, as control goes it (src/control/text_pass.cpp).
+  while (at->now != site::text::breakpoint) {
+    const auto next = arch::next_phase(at->now, site::text::breakpoint);
+    const auto bytes = arch::image_of(next, jump.shape, jump.original, jump.jump);
+    if (!text.write_at(address, std::span{bytes}.first(jump.shape.window))) return;
+    at->now = next;
+    at->retreated = true;  // control finishes what is left, and leaves it a breakpoint
+    if (next != site::text::breakpoint && !os::raw::synchronize_cores()) return;
+  }
   static_cast<void>(os::raw::synchronize_cores());  // refused: who traps there all the same tries again
   for (std::size_t i = 1; i < jump.shape.window; ++i) {
     if ((jump.shape.boundaries >> i & 1U) == 0) continue;

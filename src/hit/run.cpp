@@ -63,11 +63,7 @@ void run_branch(const site::site& at, site::hit& hit) noexcept {
   run_after(at, hit.regs, hit.saved);
   if (!begins_call(hit)) return;
   const auto number = site::number_of(*hit.call);
-  if (hit.regs.sp() > sp) {
-    arch::return_to_slot(hit.regs, number);
-  } else {
-    arch::hijack_return(sp, number);
-  }
+  arch::follow_behind_branch(hit.regs, sp, number);
   site::self.beginning = nullptr;
 }
 

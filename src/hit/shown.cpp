@@ -2,6 +2,8 @@
 
 #include <atomic>
 
+#include "arch/patch.hpp"
+#include "arch/ret.hpp"
 #include "epoch/epoch.hpp"
 #include "os/signals.hpp"
 #include "site/site.hpp"
@@ -38,7 +40,7 @@ std::optional<arch::way_back> leave(registers& regs, shown& how) noexcept {
     if (how.address == 0) how.address = code->address;
     return back;
   }
-  if (site::hop_pages.find(regs.ip() & ~site::page_mask) != nullptr) {
+  if (site::hop_pages.find(site::hop_page_of(regs.ip())) != nullptr) {
     code = site::slot_at(arch::jump_target(regs.ip()));
     if (code == nullptr) return std::nullopt;
     const arch::way_back back{true, regs.ip()};
@@ -77,7 +79,7 @@ bool show(ucontext_t& frame, shown& how, bool trapped) noexcept {
   registers regs;
   arch::load(regs, frame);
   trapped = trapped && arch::is_behind_breakpoint(frame);
-  if (trapped) regs.set_ip(regs.ip() - sizeof arch::breakpoint);
+  if (trapped) regs.set_ip(regs.ip() - arch::behind_breakpoint());
   const auto ip = regs.ip();
   how = show(regs);
   how.trapped = trapped;
@@ -92,7 +94,7 @@ void go_on(const shown& how, ucontext_t& frame) noexcept {
   arch::load(regs, frame);
   if (regs.ip() != how.ip) return;
   go_on(how, regs);
-  if (how.trapped) regs.set_ip(regs.ip() + sizeof arch::breakpoint);
+  if (how.trapped) regs.set_ip(regs.ip() + arch::behind_breakpoint());
   os::change_mask(SIG_SETMASK, ~os::signal_bit(SIGTRAP));
   arch::store(regs, frame);
 }

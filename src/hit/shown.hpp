@@ -3,7 +3,8 @@
 
 #include <ucontext.h>
 
-#include "arch/arch.hpp"
+#include "arch/slot.hpp"
+#include "arch/trap.hpp"
 
 namespace libprobe::hit {
 

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "arch/arch.hpp"
+#include "arch/trap.hpp"
 #include "hit/shown.hpp"
 #include "os/signal_stack.hpp"
 #include "site/thread.hpp"

@@ -7,7 +7,8 @@
 
 #include <cerrno>
 
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
+#include "arch/trap.hpp"
 #include "hit/signal.hpp"
 #include "os/process.hpp"
 #include "site/thread.hpp"

@@ -35,7 +35,7 @@ outcome run_displaced(const site::site& at, registers& regs) noexcept {
 
 /// The copy in a slot has run to its end.
 void finish_copy(const site::slot& code, registers& regs) noexcept {
-  regs.set_ip(code.code + code.layout.breakpoint());
+  regs.set_ip(code.end_of_trap_part());
   show(regs);
   // The site is looked up anew: the probe may be gone by now, and then there is nothing to run.
   if (const site::site* at = site::sites.find(code.address)) run_after(*at, regs);
@@ -78,8 +78,7 @@ outcome on_breakpoint(std::uintptr_t address, registers& regs) noexcept {
   }
   if (land(address, regs)) return outcome::resume;
   const site::slot* code = site::slot_at(address);
-  if (code == nullptr || code->layout.part_two == 0 || address != code->code + code->layout.breakpoint())
-    return outcome::not_ours;
+  if (code == nullptr || address != code->end_of_trap_part()) return outcome::not_ours;
   finish_copy(*code, regs);
   return outcome::resume;
 }
@@ -90,20 +89,20 @@ outcome on_single_step(registers& regs) noexcept {
   if (code == nullptr) {
     // A program that steps itself does not see how it comes to handlers.
     const bool on_the_way =
-        arch::in_detour_code(regs.ip()) || site::hop_pages.find(regs.ip() & ~site::page_mask) != nullptr;
+        arch::in_detour_code(regs.ip()) || site::hop_pages.find(site::hop_page_of(regs.ip())) != nullptr;
     return on_the_way ? outcome::resume : outcome::not_ours;
   }
   // Short of the end: a repeated string instruction traps once a round.
-  if (code->layout.part_two != 0 && regs.ip() == code->code + code->layout.breakpoint())
-    finish_copy(*code, regs);
+  if (regs.ip() == code->end_of_trap_part()) finish_copy(*code, regs);
   return outcome::resume;
 }
 
 bool breakpoint_stands(std::uintptr_t address) noexcept {
   std::uint64_t word = 0;
-  const auto aligned = address & ~std::uintptr_t{7};  // never across the end of a page
+  const auto aligned = address & ~std::uintptr_t{sizeof word - 1};  // never across the end of a page
   if (!arch::guarded_load(aligned, word)) return false;
-  return static_cast<std::uint8_t>(word >> (8 * (address - aligned))) == arch::breakpoint[0];
+  return arch::is_breakpoint(
+      std::span{reinterpret_cast<const std::uint8_t*>(&word), sizeof word}.subspan(address - aligned));
 }
 
 /// Lets unwinders see where in the program it was.

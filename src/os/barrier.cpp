@@ -6,7 +6,8 @@
 #include <atomic>
 #include <climits>
 
-#include "machine.hpp"
+#include "arch/text.hpp"
+#include "os/pages.hpp"
 #include "os/raw.hpp"
 
 namespace libprobe::os {
@@ -21,12 +22,12 @@ std::atomic<bool> asymmetric{false};
 /// the CPU tells the others by itself.
 bool take_a_page_away() noexcept {
   if (!arch::page_flush_interrupts()) return false;
-  constexpr std::size_t size = 4096;
   // On the stack, so that there is nothing to ask for, to lock, or to leave behind in a forked child.
-  alignas(size) std::byte page[size];
-  *reinterpret_cast<volatile std::byte*>(page) = std::byte{1};
-  if (raw::advise(page, size, MADV_DONTNEED)) return true;
-  const auto at = reinterpret_cast<std::uintptr_t>(page);
+  std::byte room[2 * arch::code_page];
+  const auto size = page_size();
+  const auto at = page_end(reinterpret_cast<std::uintptr_t>(room));
+  *reinterpret_cast<volatile std::byte*>(at) = std::byte{1};
+  if (raw::advise(reinterpret_cast<void*>(at), size, MADV_DONTNEED)) return true;
   if (!raw::protect(at, size, PROT_READ)) return false;
   raw::protect(at, size, PROT_READ | PROT_WRITE);
   return true;

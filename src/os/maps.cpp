@@ -11,12 +11,11 @@
 #include <cstring>
 #include <exception>
 
+#include "os/pages.hpp"
 #include "os/raw.hpp"
 
 namespace libprobe::os {
 namespace {
-
-constexpr std::uintptr_t page_size = 4096;
 
 // Takes a number off the front of the text, and the separator behind it.
 template <class Number>
@@ -76,12 +75,12 @@ void each_segment(Visit visit) {
             const ElfW(Phdr)& header = info->dlpi_phdr[i];
             if (header.p_type != PT_LOAD || header.p_memsz == 0) continue;
             mapping_view one;
-            one.start = (info->dlpi_addr + header.p_vaddr) & ~(page_size - 1);
-            one.end = (info->dlpi_addr + header.p_vaddr + header.p_memsz + page_size - 1) & ~(page_size - 1);
+            one.start = page_start(info->dlpi_addr + header.p_vaddr);
+            one.end = page_end(info->dlpi_addr + header.p_vaddr + header.p_memsz);
             one.readable = (header.p_flags & PF_R) != 0;
             one.writable = (header.p_flags & PF_W) != 0;
             one.executable = (header.p_flags & PF_X) != 0;
-            one.offset = header.p_offset & ~(page_size - 1);
+            one.offset = page_start(header.p_offset);
             if (info->dlpi_name != nullptr) one.path = info->dlpi_name;
             if (!self.visit(one)) return 1;
           }
@@ -129,8 +128,8 @@ std::vector<mapping> known_maps() {
   if (auto all = read_maps()) return std::move(*all);
   std::vector<mapping> known;
   const auto add_page_of = [&known](std::uintptr_t address, const char* name) {
-    const auto page = address & ~(page_size - 1);
-    known.push_back({page, page + page_size, true, true, false, false, 0, name});
+    const auto page = page_start(address);
+    known.push_back({page, page + page_size(), true, true, false, false, 0, name});
   };
   each_segment([&](const mapping_view& one) {
     known.push_back(owned(one));

@@ -6,7 +6,8 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
-#include "machine.hpp"
+#include "arch/machine.hpp"
+#include "os/pages.hpp"
 #include "os/process.hpp"
 
 namespace libprobe::os {
@@ -118,8 +119,8 @@ bool is_readable(std::uintptr_t address) noexcept {
 
 /// There is nothing but inaccessible memory from there up to the stack.
 bool ran_off(std::uintptr_t sp) noexcept {
-  constexpr std::uintptr_t page = 4096,
-                           most = 256 * page;  // libc's guards are one page, unless asked for more
+  const std::uintptr_t page = page_size();
+  constexpr std::uintptr_t most = 1024 * 1024;  // libc's guards are one page, unless asked for more
   if (sp >= own_stack.low || own_stack.low - sp > most) return false;
   for (auto at = sp & ~(page - 1); at < own_stack.low; at += page) {
     if (is_readable(at)) return false;

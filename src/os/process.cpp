@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "os/pages.hpp"
 #include "os/raw.hpp"
 #include "os/signals.hpp"
 
@@ -16,7 +17,7 @@ constinit std::atomic<std::uintptr_t> initial{0};  // that thread's base; 0: it 
 constinit volatile int* settled = nullptr;
 
 volatile int* map_forgetful_page() noexcept {
-  constexpr std::size_t size = 4096;
+  const auto size = page_size();
   const long page = raw::map(0, size, PROT_READ | PROT_WRITE, 0);
   if (raw::refused(page)) return nullptr;
   auto* const there = reinterpret_cast<int*>(page);

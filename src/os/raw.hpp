@@ -16,7 +16,7 @@
 #include <span>
 #include <type_traits>
 
-#include "machine.hpp"
+#include "arch/machine.hpp"
 
 namespace libprobe::os::raw {
 

@@ -3,7 +3,7 @@
 
 #include <asm/unistd.h>
 
-#include "machine.hpp"
+#include "arch/machine.hpp"
 
 namespace libprobe::os {
 

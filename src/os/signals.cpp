@@ -4,7 +4,7 @@
 #include <asm/unistd.h>
 #include <errno.h>
 
-#include "machine.hpp"
+#include "arch/machine.hpp"
 #include "os/process.hpp"
 
 namespace libprobe::os {

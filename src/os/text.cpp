@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "os/maps.hpp"
+#include "os/pages.hpp"
 #include "os/raw.hpp"
 #include "os/signals.hpp"
 #include "os/tracer.hpp"
@@ -16,7 +17,7 @@ namespace libprobe::os {
 
 namespace {
 
-constexpr std::size_t page_size = 4096;  // the smallest there is; larger pages are written in parts
+constexpr std::size_t grain = 4096;  // no page is smaller; larger ones are written in parts
 
 std::atomic<bool (*)(std::uintptr_t)> write_refusal{nullptr};
 
@@ -54,8 +55,8 @@ class page_copies {
 /// Pages that the program may write to anyway are stored into; others are exchanged for written copies of
 /// them.
 write_result exchange_pages(std::uintptr_t to, std::span<const std::uint8_t> from) noexcept {
-  const auto begin = to & ~(page_size - 1);
-  const auto length = ((to + from.size() + page_size - 1) & ~(page_size - 1)) - begin;
+  const auto begin = page_start(to);
+  const auto length = page_end(to + from.size()) - begin;
   const bool writable = is_writable(to);
   if (writable != is_writable(to + from.size() - 1)) return write_result::refused;
   if (writable) {
@@ -78,7 +79,7 @@ class process_memory {
   /// Within a page, or a little beyond.
   [[nodiscard]] write_result write(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
     const auto refuse = write_refusal.load(std::memory_order_relaxed);
-    if (refuse != nullptr && refuse(to & ~(page_size - 1))) return write_result::refused;
+    if (refuse != nullptr && refuse(page_start(to))) return write_result::refused;
     return write_pages(to, from) ? write_result::done : exchange_pages(to, from);
   }
   /// False: some of it may have been written.
@@ -90,7 +91,7 @@ class process_memory {
   raw::file file_ = raw::open_text();
 };
 
-std::uintptr_t page_of(const edit& one) noexcept { return one.address / page_size; }
+std::uintptr_t page_of(const edit& one) noexcept { return one.address / grain; }
 
 std::size_t same_page(std::span<const edit> edits) noexcept {
   const auto page = page_of(edits.front());
@@ -127,7 +128,7 @@ void for_each_page(std::span<edit> edits, F&& visit) noexcept {
 /// What all edits cover, from the first to the last.
 struct image {
   std::uintptr_t start = 0;
-  std::array<std::uint8_t, longest_run * page_size + longest_edit> bytes;
+  std::array<std::uint8_t, longest_run * grain + longest_edit> bytes;
   [[nodiscard]] std::span<std::uint8_t> part(std::span<const edit> edits) noexcept {
     const auto from = edits.front().address - start;
     return std::span{bytes}.subspan(from, edits.back().address + edits.back().size - start - from);
@@ -179,8 +180,8 @@ bool load(const process_memory& memory, std::span<const edit> edits, image& to) 
 /// exchanged, if there are other threads: tracers that look for a page's file find it in its maps else. Only
 /// the edits' own bytes are written: a debugger may put breakpoints beside them meanwhile.
 void exchange_run(const process_memory& memory, std::span<edit> edits) noexcept {
-  const auto begin = edits.front().address & ~(page_size - 1);
-  const auto end = (edits.back().address + edits.back().size + page_size - 1) & ~(page_size - 1);
+  const auto begin = page_start(edits.front().address);
+  const auto end = page_end(edits.back().address + edits.back().size);
   page_copies copy{begin, end - begin};
   const bool readable = copy && memory.read(begin, copy.bytes());
   if (!readable && edits.size() > 1) {  // some of it may be there
@@ -283,10 +284,10 @@ bool read_memory(std::uintptr_t from, std::span<std::uint8_t> to) noexcept {
   if (read == raw::word(to.size())) return true;
   if (read >= 0 || read == -EIO) return false;
   // Neither: look whether it is there, which may change at once.
-  const auto begin = from & ~(page_size - 1);
+  const auto begin = page_start(from);
   std::array<unsigned char, 32> resident;
-  for (auto page = begin; page < from + to.size(); page += page_size) {
-    if (raw::call(__NR_mincore, page, page_size, resident.data()) != 0) return false;
+  for (auto page = begin; page < from + to.size(); page += page_size()) {
+    if (raw::call(__NR_mincore, page, page_size(), resident.data()) != 0) return false;
   }
   std::memcpy(to.data(), reinterpret_cast<const void*>(from), to.size());
   return true;

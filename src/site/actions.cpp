@@ -1,6 +1,7 @@
 #include "site/actions.hpp"
 
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
+#include "arch/trap.hpp"
 
 namespace libprobe::site {
 

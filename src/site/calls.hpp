@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <libprobe/retprobe.hpp>
 
-#include "arch/arch.hpp"
+#include "arch/ret.hpp"
 #include "site/free_list.hpp"
 
 namespace libprobe::site {

@@ -1,4 +1,4 @@
-// A table from addresses that also knows which pages hold none of its keys.
+// A table from addresses that also knows where none of its keys are.
 #pragma once
 
 #include <array>
@@ -9,10 +9,8 @@
 
 namespace libprobe::site {
 
-inline constexpr std::uintptr_t page_mask = 4095;
-
-/// Planning asks about each byte of a function, and of the surroundings of each probe: mostly in pages
-/// without a single one. What readers in signal handlers do is find(), as in any table.
+/// Planning asks about each byte of a function, and of the surroundings of each probe: mostly where
+/// there is not a single one. What readers in signal handlers do is find(), as in any table.
 template <class T>
 class counted_table : public table<T> {
  public:
@@ -26,19 +24,20 @@ class counted_table : public table<T> {
   }
   /// Writer. False: none of the keys lies between the addresses. (True: perhaps.)
   [[nodiscard]] bool may_have(std::uintptr_t from, std::uintptr_t to) const noexcept {
-    if (to - from >= pages * (page_mask + 1)) return true;
-    for (auto page = from & ~page_mask; page < to; page += page_mask + 1) {
-      if (count_[place(page)] != 0) return true;
+    if (to - from >= counts * granule) return true;
+    for (auto at = from & ~(granule - 1); at < to; at += granule) {
+      if (count_[place(at)] != 0) return true;
     }
     return false;
   }
 
  private:
-  static constexpr std::size_t pages = 4096;  // pages so far apart share a count
-  static std::size_t place(std::uintptr_t key) noexcept { return key / (page_mask + 1) % pages; }
+  static constexpr std::uintptr_t granule = 4096;  // bytes that share a count
+  static constexpr std::size_t counts = 4096;      // granules so far apart share one, too
+  static std::size_t place(std::uintptr_t key) noexcept { return key / granule % counts; }
   std::uint32_t& count(std::uintptr_t key) noexcept { return count_[place(key)]; }
 
-  std::array<std::uint32_t, pages> count_{};
+  std::array<std::uint32_t, counts> count_{};
 };
 
 }  // namespace libprobe::site

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
 #include "epoch/epoch.hpp"
 
 namespace libprobe::site {

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "arch/arch.hpp"
+#include "arch/patch.hpp"
 #include "os/atomic.hpp"
 #include "site/slots.hpp"
 
@@ -15,15 +15,8 @@ namespace libprobe::site {
 struct site;
 struct direct_call;
 
-/// What stands at a site's address: in the order in which a jump is written. Each is a safe state in itself,
-/// with a core synchronisation between any two.
-enum class text : std::uint8_t {
-  original,
-  breakpoint,  // over the first byte
-  staged,      // and trapping bytes at the inner boundaries of a jump's window: nobody is inside it any more
-  tailed,      // and all bytes of the jump but the first
-  jump,
-};
+/// What stands at a site's address.
+using text = arch::phase;
 
 /// What a site's detour can do. The last three serve attachments of one kind only, and faster.
 enum class purpose : std::uint8_t {
@@ -36,11 +29,11 @@ enum class purpose : std::uint8_t {
 /// The bytes of a jump, and of what it covers.
 struct jump_text {
   arch::jump_shape shape;
-  std::array<std::uint8_t, arch::longest_window> original{};
-  std::array<std::uint8_t, arch::longest_window> jump{};
+  arch::window_bytes original{};
+  arch::window_bytes jump{};
   std::array<std::uintptr_t, arch::longest_window> copies{};  // of the instruction at an inner boundary
   // An earlier jump that still stands there, to be exchanged for this one: so many bytes of it.
-  std::array<std::uint8_t, arch::longest_window> replaces{};
+  arch::window_bytes replaces{};
   std::uint8_t replaced = 0;
 
   /// That is what stands there, as a jump.

@@ -4,7 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "arch/arch.hpp"
+#include "arch/call.hpp"
+#include "arch/machine.hpp"
 #include "site/thread.hpp"
 
 namespace libprobe::site {

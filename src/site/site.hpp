@@ -6,7 +6,9 @@
 #include <libprobe/registers.hpp>
 #include <memory>
 
-#include "arch/arch.hpp"
+#include "arch/slot.hpp"
+#include "arch/state.hpp"
+#include "arch/text.hpp"
 #include "epoch/retirement.hpp"
 #include "site/calls.hpp"
 #include "site/counted_table.hpp"
@@ -143,8 +145,8 @@ struct site : epoch::retired {
   std::uintptr_t detour_body = 0;   // where that detour goes on
   // Of a function that is replaced: by what the original is called, as long as there is no jump; and else.
   std::uintptr_t original_by_trap = 0, original_by_jump = 0;
-  bool keeps_x87 = false;  // its function has values in x87 registers, which handlers must find elsewhere
-  bool yields = false;     // another probe needs bytes of the jump's window: it stays a breakpoint
+  bool keeps_more_than_vectors = false;  // see arch; handlers in its middle need the whole state saved
+  bool yields = false;             // another probe needs bytes of the jump's window: it stays a breakpoint
   const char* why_trap = nullptr;  // why it has no jump
   const void* module = nullptr;    // the one that it lies in, to be compared only; null: in none
   bool gone = false;               // that module has been unloaded, and the site is in no table any more
@@ -179,5 +181,8 @@ extern constinit table<landing> landings;
 
 /// Pages that hold nothing but hops, by address.
 extern constinit table<const char> hop_pages;
+constexpr std::uintptr_t hop_page_of(std::uintptr_t address) noexcept {
+  return address & ~std::uintptr_t{arch::code_page - 1};
+}
 
 }  // namespace libprobe::site

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "arch/arch.hpp"
+#include "arch/slot.hpp"
 #include "site/table.hpp"
 
 namespace libprobe::site {
@@ -21,7 +21,11 @@ struct slot {
   slot* older = nullptr;  // control only: of the same kind and address, with other code
 
   [[nodiscard]] std::uintptr_t jump_part() const noexcept { return code; }
-  [[nodiscard]] std::uintptr_t trap_part() const noexcept { return code + layout.part_two; }
+  [[nodiscard]] std::uintptr_t trap_part() const noexcept { return arch::trap_part(layout, code); }
+  /// Where that traps; 0: it has none.
+  [[nodiscard]] std::uintptr_t end_of_trap_part() const noexcept {
+    return arch::end_of_trap_part(layout, code);
+  }
 };
 
 inline constexpr std::size_t chunk_size = std::size_t{64} * 1024;

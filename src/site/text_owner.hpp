@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
 #include "os/atomic.hpp"
 
 namespace libprobe::site {

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <libprobe/retprobe.hpp>
 
-#include "arch/arch.hpp"
+#include "arch/call.hpp"
+#include "arch/machine.hpp"
+#include "arch/trap.hpp"
 #include "epoch/epoch.hpp"
 #include "site/calls.hpp"
 

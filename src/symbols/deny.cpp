@@ -7,7 +7,8 @@
 #include <cstring>
 #include <span>
 
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
+#include "arch/trap.hpp"
 #include "os/maps.hpp"
 #include "symbols/follow.hpp"
 #include "symbols/go_code.hpp"

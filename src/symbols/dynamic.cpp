@@ -1,5 +1,5 @@
 #include "symbols/dynamic.hpp"
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "linkage.hpp"
+#include "arch/machine.hpp"
 
 namespace libprobe::symbols {
 

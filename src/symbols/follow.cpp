@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "arch/arch.hpp"
+#include "arch/machine.hpp"
 #include "symbols/dynamic.hpp"
 #include "symbols/lookup.hpp"
 

@@ -18,7 +18,7 @@ class Mutant(typing.NamedTuple):
     name: str
     program: str   # its scenarios' source
     scenario: str  # one that finds it
-    file: str      # below src
+    file: str      # below src, or below the project
     old: str
     new: str
 
@@ -32,6 +32,7 @@ TABLE = "site/table.hpp"
 PASS = "control/text_pass.cpp"
 RETREAT = "hit/retreat.cpp"
 OWNER = "site/text_owner.hpp"
+PATCH = "arch/x86_64/patch.cpp"
 
 MUTANTS = [
     # Barriers left out.
@@ -132,21 +133,21 @@ MUTANTS = [
            "      e.value.store(nullptr, std::memory_order_release);\n"
            "      const_cast<entry&>(e).key.store(0, std::memory_order_release);"),
     # Text.
-    Mutant("tails and first byte are written at once", "text", "a jump is written", PASS,
-           "std::max(text::staged, static_cast<text>(static_cast<unsigned>(now) + 1));",
-           "now < text::staged ? text::staged : text::jump;"),
-    Mutant("the window is not staged", "text", "a jump is written over a thread inside", PASS,
-           "  if (state == text::staged) {", "  if (state == text::jump) {"),
-    Mutant("all is taken back at once", "text", "a jump is taken back", PASS,
-           "return now > text::staged ? static_cast<text>(static_cast<unsigned>(now) - 1) : wanted;", "return wanted;"),
+    Mutant("tails and first byte are written at once", "text", "a jump is written", PATCH,
+           "std::max(phase::staged, static_cast<phase>(static_cast<unsigned>(now) + 1));",
+           "now < phase::staged ? phase::staged : phase::jump;"),
+    Mutant("the window is not staged", "text", "a jump is written over a thread inside", PATCH,
+           "  if (now == phase::staged) {", "  if (now == phase::jump) {"),
+    Mutant("all is taken back at once", "text", "a jump is taken back", PATCH,
+           "return now > phase::staged ? static_cast<phase>(static_cast<unsigned>(now) - 1) : wanted;", "return wanted;"),
     Mutant("cores are not synchronised between phases", "text", "a jump is written", PASS,
            "    os::synchronize_cores();\n    // Also", "    // Also"),
     Mutant("nor on the way back", "text", "a jump is taken back", PASS,
            "    if (!any) break;\n    os::synchronize_cores();\n", "    if (!any) break;\n"),
     Mutant("a window closes before it has landings", "text", "a jump is written over a thread inside", PASS,
            "    for (const auto& s : now.steps) announce(s, observer);\n", ""),
-    Mutant("a jump's first byte goes last", "text", "a jump is taken back", PASS,
-           "if (state != text::original && state != text::jump) made", "if (state == text::breakpoint) made"),
+    Mutant("a jump's first byte goes last", "text", "a jump is taken back", PATCH,
+           "if (now != phase::original && now != phase::jump) made", "if (now == phase::breakpoint) made"),
     Mutant("text has two owners", "text", "retreat beside control and a thread", OWNER,
            "    return (version & 1) == 0 &&\n           text_version.compare_exchange_strong(version, version + 1, "
            "std::memory_order_acq_rel);",
@@ -156,10 +157,9 @@ MUTANTS = [
     Mutant("text is seen before its number", "text", "a jump is taken back and written", OWNER,
            "    thread_fence(std::memory_order_acquire);\n", ""),
     Mutant("a retreat writes all at once", "text", "retreat", RETREAT,
-           "  if (!text.write_at(address, {bytes, sizeof arch::breakpoint})) return;\n", ""),
+           "const auto next = arch::next_phase(at->now, site::text::breakpoint);", "const auto next = site::text::breakpoint;"),
     Mutant("a retreat does not synchronise", "text", "retreat", RETREAT,
-           "  at->retreated = true;  // control finishes what is left, and leaves it a breakpoint\n"
-           "  if (!os::raw::synchronize_cores()) return;\n", "  at->retreated = true;\n"),
+           "if (next != site::text::breakpoint && !os::raw::synchronize_cores()) return;\n", "\n"),
 ]
 
 
@@ -192,7 +192,8 @@ def precompile():
 
 def complaint(mutant):
     """What is wrong with a mutant; None if it is found."""
-    source = ARGUMENTS.project / "src" / mutant.file
+    top = ARGUMENTS.project if mutant.file.startswith("arch/") else ARGUMENTS.project / "src"
+    source = top / mutant.file
     text = source.read_text()
     if text.count(mutant.old) != 1:
         return f"its text is {text.count(mutant.old)} times in {mutant.file}: change it with the source"

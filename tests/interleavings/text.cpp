@@ -132,7 +132,7 @@ void execute(std::size_t ip) {
       if (fetch_rest(0, window, jump, synchronized)) return;
       continue;
     }
-    model::check(first == arch::breakpoint[0], "an instruction is executed that nobody wrote");
+    model::check(first == arch::breakpoint_bytes[0], "an instruction is executed that nobody wrote");
     model::serialize();
     const site::text_watch watch;
     const bool known = ip == 0 || hit::copy_at(address + ip) != 0;
@@ -141,7 +141,7 @@ void execute(std::size_t ip) {
       ip += lengths[ip];  // its copy, and then the next one, where that stands
       continue;
     }
-    const bool stands = now->bytes[ip].load(std::memory_order_relaxed) == arch::breakpoint[0];
+    const bool stands = now->bytes[ip].load(std::memory_order_relaxed) == arch::breakpoint_bytes[0];
     if (stands) {
       model::check(watch.changed(), "a trap of ours that nobody knows of");
       // It traps again and again, until the text is as it shall be.
@@ -297,6 +297,7 @@ long system_call(long number, long, long from, long size, long to, long, long) n
 
 }  // namespace libprobe::arch
 
+#include "arch/x86_64/patch.cpp"
 #include "control/text_pass.cpp"
 #include "hit/retreat.cpp"
 #include "site/site.cpp"

@@ -105,7 +105,8 @@ TEST(Tactics, EachIsTakenWhereItsBytesAllowNoBetter) {
     EXPECT_EQ(row.tactic, t.tactic);
     EXPECT_EQ(row.reason, "");
     EXPECT_THAT(to_string(row), testing::HasSubstr("[JUMP]"));
-    EXPECT_TRUE(arch::may_begin_jump(test::bytes_at(t.site, 1)[0]));
+    const auto first = test::bytes_at(t.site, 1)[0];
+    EXPECT_TRUE(arch::may_begin_patch(first) && first != arch::breakpoint_bytes[0]);
     for (int i = 0; i < 10; ++i) t.check();
     EXPECT_EQ(hits(p), 10U);
     EXPECT_EQ(nmissed(p), 0U);
@@ -128,7 +129,7 @@ TEST(Tactics, NoneIsTakenAgainstTheUsersWish) {
     EXPECT_EQ(row.reason, "");
     EXPECT_THAT(to_string(row), testing::HasSubstr("[TRAP]"));
     auto now = before;
-    now[0] = arch::breakpoint[0];
+    now[0] = arch::breakpoint_bytes[0];
     EXPECT_EQ(test::bytes_at(t.site, 16), now);
     for (int i = 0; i < 3; ++i) t.check();
     EXPECT_EQ(hits(p), 3U);
@@ -158,7 +159,7 @@ TEST(Tactics, ALaterWishForATrapTakesTheJumpAway) {
     ASSERT_TRUE(row_at(t.site).jump);
     ASSERT_FALSE(register_probe(second));
     EXPECT_FALSE(row_at(t.site).jump);
-    EXPECT_EQ(test::bytes_at(t.site, 1)[0], arch::breakpoint[0]);
+    EXPECT_EQ(test::bytes_at(t.site, 1)[0], arch::breakpoint_bytes[0]);
     t.check();
     EXPECT_EQ(hits(first), 1U);
     EXPECT_EQ(hits(second), 1U);
@@ -245,7 +246,7 @@ class Neighbours : public testing::Test {
     for (const auto& [i, p] : probes_) {
       const auto row = row_at(at(i));
       ASSERT_EQ(row.jump, row.tactic != "breakpoint");
-      ASSERT_EQ(test::bytes_at(at(i), 1)[0] != arch::breakpoint[0], row.jump);
+      ASSERT_EQ(test::bytes_at(at(i), 1)[0] != arch::breakpoint_bytes[0], row.jump);
     }
   }
   [[nodiscard]] std::string tactic_at(std::size_t i) const { return row_at(at(i)).tactic; }

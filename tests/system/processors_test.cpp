@@ -5,7 +5,8 @@
 
 #include <cstdlib>
 
-#include "machine.hpp"
+#include "arch/state.hpp"
+#include "arch/text.hpp"
 #include "support/child.hpp"
 
 namespace {

@@ -8,7 +8,7 @@
 #include <atomic>
 #include <thread>
 
-#include "machine.hpp"
+#include "arch/machine.hpp"
 #include "os/barrier.hpp"
 #include "support/child.hpp"
 #include "support/refusing.hpp"

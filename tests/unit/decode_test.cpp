@@ -23,7 +23,7 @@
 #include <thread>
 #include <vector>
 
-#include "instruction.hpp"
+#include "arch/insn.hpp"
 
 namespace {
 

@@ -289,8 +289,8 @@ TEST(JumpBytes, AreOneInstructionThatLeadsThere) {
         ASSERT_EQ(jump->length, shape.window);
         ASSERT_EQ(jump->opcode, 0xe9);
         ASSERT_FALSE(jump->operand_size);
-        ASSERT_EQ(arch::branch_target(*jump, address), target);
-        ASSERT_TRUE(arch::may_begin_jump(window[0]));
+        ASSERT_EQ(arch::flow_of(*jump, address).branch, target);
+        ASSERT_TRUE(arch::may_begin_patch(window[0]) && window[0] != arch::breakpoint_bytes[0]);
       }
     }
   }
@@ -336,7 +336,7 @@ bool fits(const jump_shape& shape, std::uintptr_t from, std::uintptr_t hop) {
   return true;
 }
 
-using control::jump_reach;
+using arch::jump_reach;
 
 constexpr bool is_user_address(std::uintptr_t address) {
   return address >= 0x1'0000 && address <= 0x7fff'ffff'0000;

@@ -2,12 +2,10 @@
 // chapter 2).
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
-
-#include "os/result.hpp"
+#include <vector>
 
 namespace libprobe::arch {
 
@@ -53,20 +51,22 @@ struct instruction {
   [[nodiscard]] unsigned rm() const noexcept { return (modrm & 7) | ((rex & 1) != 0 ? 8U : 0U); }
 };
 
-/// Splits the bytes by the encoding rules alone; whether such an instruction exists is not asked.
-/// errc::undecodable_instruction when they end too early or no rule gives a length. Allocates nothing.
-result<instruction> split(std::span<const std::uint8_t> bytes) noexcept;
+inline constexpr std::size_t landing_pad_length = 4;  // endbr64
 
-/// split(), and the instruction exists: Capstone knows it and agrees on the length, or it is one of the
-/// encodings newer than Capstone (EVEX, CET, ...) whose length the rules give. Any thread; allocates on first
-/// use per thread.
-result<instruction> decode(std::span<const std::uint8_t> bytes) noexcept;
+/// Where near branches of one function may lead, whatever its instructions are: fields that would be a
+/// branch's distance, if an instruction ended there. Some are none.
+class branch_targets {
+ public:
+  /// `behind`: what follows the function.
+  branch_targets(std::span<const std::uint8_t> function, std::size_t behind);
+  /// Another way in.
+  void add(std::size_t offset) noexcept { targets_[offset] = 1; }
+  /// Bit n: one may lead n bytes behind the offset, n from 1 up to `length`. `function`: as above.
+  [[nodiscard]] std::uint32_t behind(std::span<const std::uint8_t> function, std::size_t offset,
+                                     std::size_t length) const noexcept;
 
-/// endbr64, which may stand before a function's first instruction proper.
-inline constexpr std::size_t landing_pad_length = 4;
-inline bool starts_with_landing_pad(std::span<const std::uint8_t> code) noexcept {
-  constexpr std::uint8_t pad[landing_pad_length] = {0xf3, 0x0f, 0x1e, 0xfa};
-  return code.size() >= landing_pad_length && std::equal(std::begin(pad), std::end(pad), code.begin());
-}
+ private:
+  std::vector<std::uint8_t> targets_;  // 1 where one may lead
+};
 
 }  // namespace libprobe::arch

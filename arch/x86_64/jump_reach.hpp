@@ -5,9 +5,9 @@
 #include <bit>
 #include <cstdint>
 
-#include "arch/arch.hpp"
+#include "port/patch.hpp"
 
-namespace libprobe::control {
+namespace libprobe::arch {
 
 /// Those that the free bits of a shape's distance leave for the jump at one address, in ascending order. It
 /// never leads around an end of the address space.
@@ -15,7 +15,7 @@ class jump_reach {
  public:
   static constexpr auto none = ~std::uintptr_t{0};
 
-  jump_reach(const arch::jump_shape& shape, std::uintptr_t address) noexcept
+  jump_reach(const jump_shape& shape, std::uintptr_t address) noexcept
       : fixed_{shape.fixed},
         wanted_{(shape.distance ^ half) & shape.fixed},
         middle_{address + shape.window},
@@ -51,4 +51,4 @@ class jump_reach {
   std::uintptr_t middle_, start_, first_, last_;
 };
 
-}  // namespace libprobe::control
+}  // namespace libprobe::arch

@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <libprobe/registers.hpp>
+
+#include "port/state.hpp"
 #include "return_slots.h"
-#include "vectors.hpp"
 
 extern "C" {
 extern const char libprobe_return_slots[] __attribute__((visibility("hidden")));
@@ -30,6 +32,7 @@ inline void set_stack_word(std::uintptr_t at, std::uint64_t word) noexcept {
 /// Return slots, by number: where followed calls return to. Not every number below the count has one.
 inline constexpr std::size_t return_slot_count = std::size_t{128} * RETURN_CHUNKS;
 inline constexpr std::size_t return_slot_bytes = 32;
+inline constexpr std::size_t return_word = sizeof(std::uint64_t);
 inline constexpr std::size_t slot_call_bytes = 6;  // the call of a slot ends where the slot begins
 
 /// The address that a followed call returns to.
@@ -60,16 +63,16 @@ inline std::size_t slot_of_saved(const void* place) noexcept {
   return static_cast<std::size_t>(static_cast<const std::uint64_t*>(place) - libprobe_saved_returns);
 }
 inline void* saved_place(std::size_t number) noexcept { return &libprobe_saved_returns[number]; }
-/// A function that has begun, and whose return address lies at `sp`, will return to the slot. Signal-safe.
+inline std::uintptr_t return_address(const registers& regs) noexcept { return stack_word(regs.rsp); }
+
+/// A function that has begun, and whose return address lies at `sp`, will return to the slot.
 inline void hijack_return(std::uintptr_t sp, std::size_t number) noexcept {
   libprobe_saved_returns[number] = stack_word(sp);
   set_stack_word(sp, return_slot(number));
 }
-/// A function whose code goes on at `body` will return to the slot: it is called from there by a detour that
-/// `follows`, so that the return-stack buffer, and a shadow stack, see a matching pair. The address for the
-/// detour's variable.
-inline std::uintptr_t call_from_detour(std::uintptr_t sp, std::uintptr_t body, std::size_t number) noexcept {
-  hijack_return(sp, number);  // the call will write the same once more; until then a signal may look
+inline std::uintptr_t call_from_detour(const registers& regs, std::uintptr_t body,
+                                       std::size_t number) noexcept {
+  hijack_return(regs.rsp, number);  // the call will write the same once more; until then a signal may look
   libprobe_call_targets[number] = body;
   return return_slot(number) - slot_call_bytes;
 }

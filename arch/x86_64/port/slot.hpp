@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "instruction.hpp"
+#include "port/insn.hpp"
 
 namespace libprobe::arch {
 
@@ -69,7 +69,6 @@ struct displaced {
   std::int64_t value = 0;  // immediate, displacement, or a direct branch's target
 };
 
-/// True for a control transfer: those are emulated, whatever was asked for.
 inline bool is_branch(const displaced& what) noexcept {
   return what.what >= displaced::operation::call_relative;
 }
@@ -103,8 +102,13 @@ struct slot_layout {
   std::uint8_t uncounted = 0;  // of counting code: offset of the way out that has not counted
   std::uint8_t scratch = displaced::no_register;  // saved below the red zone while the body runs
   std::uint8_t entry_return = 0;                  // of a detour: offset at which its handlers have run
-
-  [[nodiscard]] std::size_t breakpoint() const noexcept { return std::size_t{part_two} + after; }
 };
+
+inline std::uintptr_t trap_part(const slot_layout& layout, std::uintptr_t slot) noexcept {
+  return layout.part_two != 0 ? slot + layout.part_two : 0;
+}
+inline std::uintptr_t end_of_trap_part(const slot_layout& layout, std::uintptr_t slot) noexcept {
+  return layout.part_two != 0 ? slot + layout.part_two + layout.after : 0;
+}
 
 }  // namespace libprobe::arch
