@@ -318,7 +318,9 @@ void note_tactics(long (*function)(long)) {
   shared->tactics[count] = 0;
 }
 
-/// From now on all that is mapped for code is more than 2 GiB from this program, but for pages: hops.
+/// From now on all that is mapped for code is more than 2 GiB from this program, but for pages: hops. Those
+/// of a jump in the place of the function's first instruction are among them, which is one byte long: the
+/// jump's distance ends in the next one's bytes, 48 8b 1d, wherever the linker has put its operand.
 void crowd_out() {
   constexpr std::uintptr_t most = std::uintptr_t{1} << 20, least = std::uintptr_t{1} << 15;
   constexpr std::uintptr_t reach = (std::uintptr_t{1} << 31) + 2 * most;
@@ -326,7 +328,9 @@ void crowd_out() {
     return mmap(reinterpret_cast<void*>(at), size, PROT_NONE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) != MAP_FAILED;
   };
-  const auto here = address(&__executable_start) & ~(most - 1);
+  constexpr std::uintptr_t jump_length = 5, first_bytes = 0x1d8b48, page = 4096;
+  const auto hop = address(test::code_of(interrupted_far)) + jump_length + first_bytes;
+  const auto here = (hop - (most - least / 2)) & ~(page - 1);
   for (auto at = here - reach; at != here + reach; at += most) {
     if (reserve(at, most - least)) continue;
     for (auto part = at; part != at + most - least; part += least) reserve(part, least);
