@@ -2,7 +2,8 @@
 // bases, counters, linkage.
 //
 // The port gives (port/machine.hpp) what is inline of what follows, and thread_base_in_user_area, where a
-// tracer finds a thread's base; legacy_kernel_entry, code that is in no module.
+// tracer finds a thread's base; legacy_kernel_entry_start and legacy_kernel_entry_end, code of the kernel's
+// that is in no module.
 #pragma once
 
 #include <cstddef>

@@ -16,6 +16,9 @@
 
 namespace libprobe::arch {
 
+/// As the listing shows it.
+const char* name_of(tactic how) noexcept;
+
 /// What stands at a site's address, in the order in which a jump is written. Each is a safe state in itself,
 /// with a core synchronisation between any two; a CPU whose jump is one aligned word has no use for the two
 /// in the middle.

@@ -1,9 +1,8 @@
 // trap: signals that a probe raises: what they tell, the program's state in their frames, and the way back
 // from them.
 //
-// The port gives (port/trap.hpp): has_single_step, whether a thread can be made to trap behind one
-// instruction; red_zone, how many bytes below its stack pointer code may use; `fault_words`, what a frame
-// says of a fault beyond siginfo_t.
+// The port gives (port/trap.hpp): red_zone, how many bytes below its stack pointer code may use;
+// `fault_words`, what a frame says of a fault beyond siginfo_t.
 #pragma once
 
 #include <signal.h>

@@ -5,6 +5,22 @@
 
 namespace libprobe::arch {
 
+const char* name_of(tactic how) noexcept {
+  switch (how) {
+    case tactic::breakpoint:
+      return "breakpoint";
+    case tactic::over_long:
+      return "over_long";
+    case tactic::punned:
+      return "punned";
+    case tactic::prefixed:
+      return "prefixed";
+    case tactic::over_several:
+      return "over_several";
+  }
+  return "";
+}
+
 phase next_phase(phase now, phase wanted) noexcept {
   if (wanted == phase::jump)
     return std::max(phase::staged, static_cast<phase>(static_cast<unsigned>(now) + 1));

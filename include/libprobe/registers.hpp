@@ -2,7 +2,9 @@
 // header.
 #pragma once
 
-#if defined(__x86_64__)
+#if defined(LIBPROBE_NULL)  // by CMake, with LIBPROBE_ARCH=null
+#include <libprobe/registers_null.hpp>
+#elif defined(__x86_64__)
 #include <libprobe/registers_x86_64.hpp>
 #else
 #error "libprobe has no port to this architecture"

@@ -25,22 +25,6 @@ const char* name_of(arch::displaced::method how) noexcept {
   return "";
 }
 
-const char* name_of(arch::tactic how) noexcept {
-  switch (how) {
-    case arch::tactic::breakpoint:
-      return "breakpoint";
-    case arch::tactic::over_long:
-      return "over_long";
-    case arch::tactic::punned:
-      return "punned";
-    case arch::tactic::prefixed:
-      return "prefixed";
-    case arch::tactic::over_several:
-      return "over_several";
-  }
-  return "";
-}
-
 probe_row row_of_waiting(const control::entry& e) {
   probe_row row;
   row.kind = e.kind;
@@ -68,8 +52,8 @@ std::vector<probe_row> list_probes() {
     auto where =
         e.gone_with != nullptr ? symbols::describe(*e.gone_with, e.address) : symbols::describe(e.address);
     rows.push_back({e.address, e.kind, std::move(where.symbol), where.offset, std::move(where.module),
-                    e.disabled, e.gone_with != nullptr, false, e.jump, name_of(e.how), name_of(e.tactic),
-                    e.why_trap != nullptr ? e.why_trap : "", e.hits, e.missed});
+                    e.disabled, e.gone_with != nullptr, false, e.jump, name_of(e.how),
+                    arch::name_of(e.tactic), e.why_trap != nullptr ? e.why_trap : "", e.hits, e.missed});
   }
   return rows;
 }

@@ -1,6 +1,7 @@
 #include "hit/retreat.hpp"
 
 #include "arch/patch.hpp"
+#include "arch/text.hpp"
 #include "os/raw.hpp"
 #include "os/signals.hpp"
 #include "site/site.hpp"
@@ -40,6 +41,7 @@ void retreat(std::uintptr_t address) noexcept {
     const auto next = arch::next_phase(at->now, site::text::breakpoint);
     const auto bytes = arch::image_of(next, jump.shape, jump.original, jump.jump);
     if (!text.write_at(address, std::span{bytes}.first(jump.shape.window))) return;
+    arch::code_was_written(address, jump.shape.window);
     at->now = next;
     at->retreated = true;  // control finishes what is left, and leaves it a breakpoint
     if (next != site::text::breakpoint && !os::raw::synchronize_cores()) return;

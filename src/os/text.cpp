@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "arch/text.hpp"
 #include "os/maps.hpp"
 #include "os/pages.hpp"
 #include "os/raw.hpp"
@@ -61,13 +62,16 @@ write_result exchange_pages(std::uintptr_t to, std::span<const std::uint8_t> fro
   if (writable != is_writable(to + from.size() - 1)) return write_result::refused;
   if (writable) {
     std::memcpy(reinterpret_cast<void*>(to), from.data(), from.size());
+    arch::code_was_written(to, from.size());
     return write_result::done;
   }
   page_copies copy{begin, length};
   if (!copy) return write_result::refused;
   if (!read_memory(begin, copy.bytes())) return write_result::gone;
   std::copy(from.begin(), from.end(), &copy.bytes()[to - begin]);
-  return copy.exchange() ? write_result::done : write_result::refused;
+  if (!copy.exchange()) return write_result::refused;
+  arch::code_was_written(begin, length);
+  return write_result::done;
 }
 
 class process_memory {
@@ -84,7 +88,9 @@ class process_memory {
   }
   /// False: some of it may have been written.
   [[nodiscard]] bool write_pages(std::uintptr_t to, std::span<const std::uint8_t> from) const noexcept {
-    return file_.write_at(to, from);
+    if (!file_.write_at(to, from)) return false;
+    arch::code_was_written(to, from.size());
+    return true;
   }
 
  private:

@@ -113,5 +113,14 @@ TEST_F(Batch, AnEmptyOneDoesNotWait) {
   EXPECT_EQ(epoch::grace_periods(), before);
 }
 
+TEST(Error, SuccessIsTheEmptyCode) {
+  probe p{.at = "getenv", .pre_handler = [](probe&, registers&) { return 0; }};
+  EXPECT_EQ(register_probe(p), std::error_code{});
+  EXPECT_EQ(disable_probe(p), std::error_code{});
+  EXPECT_EQ(enable_probe(p), std::error_code{});
+  unregister_probe(p);
+  EXPECT_EQ(commit_probes(), std::error_code{});
+}
+
 }  // namespace
 }  // namespace libprobe

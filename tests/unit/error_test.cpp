@@ -83,15 +83,6 @@ TEST(Error, UnknownValuesAreSurvived) {
   EXPECT_EQ(odd.default_error_condition().category(), error_category());
 }
 
-TEST(Error, SuccessIsTheEmptyCode) {
-  probe p{.at = "getenv", .pre_handler = [](probe&, registers&) { return 0; }};
-  EXPECT_EQ(register_probe(p), std::error_code{});
-  EXPECT_EQ(disable_probe(p), std::error_code{});
-  EXPECT_EQ(enable_probe(p), std::error_code{});
-  unregister_probe(p);
-  EXPECT_EQ(commit_probes(), std::error_code{});
-}
-
 TEST(Error, DetailTellsTheNameAndBelongsToTheThread) {
   probe p{.at = "no_such_function_here", .pre_handler = [](probe&, registers&) { return 0; }};
   EXPECT_EQ(register_probe(p), errc::symbol_not_found);

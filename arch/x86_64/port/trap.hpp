@@ -6,8 +6,6 @@
 
 namespace libprobe::arch {
 
-inline constexpr bool has_single_step = true;  // the trap flag
-
 inline constexpr std::size_t red_zone = 128;  // System V ABI, 3.2.2
 
 /// int3, and its address is reported as that of the byte behind it.

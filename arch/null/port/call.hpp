@@ -1,0 +1,8 @@
+// See arch/call.hpp.
+#pragma once
+
+namespace libprobe::arch {
+
+struct outcall {};
+
+}  // namespace libprobe::arch
