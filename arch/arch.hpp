@@ -233,6 +233,7 @@ extern libprobe::arch::direct_words libprobe_direct_words __attribute__((visibil
 void libprobe_trap_entry(int, siginfo_t*, void*);
 void libprobe_fault_entry(int, siginfo_t*, void*);
 void libprobe_signal_entry(int, siginfo_t*, void*);
+void libprobe_hold_entry(int, siginfo_t*, void*);
 void libprobe_restorer();
 /// Frames that may still show where in libprobe's code the thread was: each handler's entry puts its own in
 /// front. Linked by uc_link, which the kernel leaves to the program.
@@ -241,6 +242,7 @@ extern __thread ucontext_t* libprobe_untold __attribute__((tls_model("initial-ex
 int libprobe_on_trap(int signo, siginfo_t* info, void* frame);
 void libprobe_on_fault(int signo, siginfo_t* info, void* frame);
 void libprobe_on_signal(int signo, siginfo_t* info, void* frame);
+void libprobe_on_hold(int signo, siginfo_t* info, void* frame);
 /// In src/hit: called in ordinary context. A function is about to begin; regs.ip() is the word that was
 /// given. It goes on at regs.
 void libprobe_on_entry(libprobe::registers* regs, void* vectors);
