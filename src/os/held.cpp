@@ -5,7 +5,7 @@
 
 namespace libprobe::os {
 
-constinit hold_request hold_requests[most_held];
+constinit hold_request hold_requests[2 * most_held];
 constinit std::atomic<std::uint32_t> hold_number{0};
 constinit std::atomic<std::uint32_t> hold_answers{0};
 

@@ -37,14 +37,14 @@ std::uint64_t hexadecimal(std::string_view digits) noexcept {
   return value;
 }
 
-/// A thread that waits in the kernel, or is stopped: where it will go on. 0: it runs, or that is not to be
-/// seen.
+/// A thread that waits in a system call: where it will go on. 0: it does not, or that is not to be seen.
 std::uintptr_t waits_at(int thread, thread_file& scratch) noexcept {
-  // "running", or words of which the last is the instruction pointer: proc(5).
+  // "running", or the call's number (-1: it waits for a page, or is stopped) and words of which the last is
+  // the instruction pointer: proc(5).
   auto line = scratch.read(thread, "/syscall");
   while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
   const auto last = line.rfind(" 0x");
-  return last == std::string_view::npos ? 0 : hexadecimal(line.substr(last + 3));
+  return last == std::string_view::npos || line.front() == '-' ? 0 : hexadecimal(line.substr(last + 3));
 }
 
 bool blocks(int thread, int signo, thread_file& scratch) noexcept {
@@ -87,16 +87,30 @@ void for_each_other_thread(F&& visit) noexcept {
 
 }  // namespace
 
+std::span<hold_request> hold::asked() const noexcept { return requests().first(count_); }
+
+/// Those of the last one are not written over yet.
+std::span<hold_request> hold::requests() const noexcept {
+  return std::span{hold_requests}.subspan((number_ >> 1 & 1) * most_held, most_held);
+}
+
 bool hold::is_asked(int thread) const noexcept {
-  for (std::size_t i = 0; i < count_; ++i) {
-    if (hold_requests[i].thread == thread) return true;
-  }
-  return false;
+  const auto all = asked();
+  return std::any_of(all.begin(), all.end(), [thread](const auto& r) { return r.thread == thread; });
+}
+
+/// It was held by the last one, which may have left it a moment ago only.
+bool hold::was_held(int thread) const noexcept {
+  const auto last = std::span{hold_requests}.subspan((~number_ >> 1 & 1) * most_held, most_held);
+  const auto held = number_ - 2 + 1;
+  return std::any_of(last.begin(), last.end(), [=](const auto& r) {
+    return r.thread == thread && r.state.load(std::memory_order_relaxed) == held;
+  });
 }
 
 bool hold::ask(int thread) noexcept {
   if (count_ == most_held) return false;
-  auto& request = hold_requests[count_];
+  auto& request = requests()[count_];
   request.thread = thread;
   request.state.store(number_, std::memory_order_relaxed);
   siginfo_t info{};
@@ -116,37 +130,42 @@ hold::looked hold::ask_threads(bool (*at_stake)(std::uintptr_t ip)) noexcept {
     if (is_asked(thread)) return;
     const auto ip = waits_at(thread, scratch);
     if (ip != 0 && !at_stake(ip)) return;
-    if (blocks(thread, hold_signal, scratch)) {
+    if (!blocks(thread, hold_signal, scratch)) {
+      seen.asked = ask(thread) || seen.asked;
+    } else if (was_held(thread)) {
+      seen.leaving = true;
+    } else {
       seen.deaf = true;
-    } else if (ask(thread)) {
-      seen.asked = true;
     }
   });
   return seen;
 }
 
 bool hold::all_have_answered() const noexcept {
-  for (std::size_t i = 0; i < count_; ++i) {
-    // Pairs with stay_held().
-    if (hold_requests[i].state.load(std::memory_order_acquire) == number_) return false;
-  }
-  return true;
+  const auto all = asked();
+  return std::none_of(all.begin(), all.end(), [this](const auto& r) {
+    return r.state.load(std::memory_order_acquire) == number_;  // pairs with stay_held()
+  });
 }
 
 void hold::forget_ended_threads() noexcept {
-  for (std::size_t i = 0; i < count_; ++i) {
-    auto& request = hold_requests[i];
+  for (auto& request : asked()) {
     auto asked = number_;
     if (request.state.load(std::memory_order_relaxed) == asked && !thread_exists(request.thread))
       request.state.compare_exchange_strong(asked, 0, std::memory_order_relaxed);
   }
 }
 
-/// For some 0.2 s in which nothing happens. Not by the clock: this thread, too, may be stopped by a debugger.
+namespace {
+
+// Not by the clock: a debugger may stop this thread, too.
+constexpr int most_moments = 200;
+constexpr timespec moment{0, 1'000'000};
+
+}  // namespace
+
 void hold::wait_for_answers() noexcept {
-  constexpr int longest = 200;
-  constexpr timespec moment{0, 1'000'000};
-  for (int idle = 0; idle < longest;) {
+  for (int idle = 0; idle < most_moments;) {
     const auto answers = hold_answers.load(std::memory_order_acquire);
     if (all_have_answered()) return;
     if (raw::call(__NR_futex, &hold_answers, FUTEX_WAIT_PRIVATE, answers, &moment) != -ETIMEDOUT) continue;
@@ -158,16 +177,21 @@ void hold::wait_for_answers() noexcept {
 hold::hold(bool (*at_stake)(std::uintptr_t ip)) noexcept
     : number_{(hold_number.load(std::memory_order_relaxed) + 1) | 1} {
   hold_number.store(number_, std::memory_order_relaxed);
-  // Until nobody runs that was not asked: threads wake up in the kernel, and may make others. Those that have
-  // all signals blocked have so for a moment mostly.
-  constexpr int most_rounds = 16, rounds_for_deaf = 3;
-  for (int round = 0, deaf = 0; round < most_rounds && deaf < rounds_for_deaf; ++round) {
+  // Until nobody runs that was not asked: threads wake up in the kernel, and may make others. Some have all
+  // signals blocked for a moment, as those that begin, end, or are on their way out of the last hold.
+  constexpr int most_rounds = 16, most_for_deaf = 3;
+  for (int rounds = 0, deaf = 0, leaving = 0;
+       rounds < most_rounds && deaf < most_for_deaf && leaving < most_moments;) {
     const auto seen = ask_threads(at_stake);
     if (seen.asked) {
       wait_for_answers();
+      ++rounds;
+    } else if (seen.leaving) {
+      raw::sleep(moment);
+      ++leaving;
     } else if (seen.deaf) {
+      raw::sleep(moment);
       ++deaf;
-      raw::call(__NR_sched_yield);
     } else {
       return;
     }

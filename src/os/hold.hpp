@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace libprobe::os {
 
@@ -13,6 +14,12 @@ namespace libprobe::os {
 /// block it nor wait for it by libc's functions, and as a real-time signal it takes no other one's place. gdb
 /// passes it on in silence where it knows glibc's threads, as do lldb and strace.
 inline constexpr int hold_signal = 33;
+
+/// What a thread is asked, and answers.
+struct hold_request {
+  std::atomic<std::uint32_t> state{0};  // the hold's number: asked; one more: held
+  int thread = 0;                       // the holder's
+};
 
 /// While it lives threads that run stand still, in the handler of that signal: but for those that have it
 /// blocked, that do not answer in time (a debugger stops them), and beyond the first some thousand. Threads
@@ -31,11 +38,15 @@ class hold {
 
  private:
   struct looked {
-    bool asked = false;  // some that had not been
-    bool deaf = false;   // some have it blocked, or are just beginning or ending, with all signals blocked
+    bool asked = false;    // some that had not been
+    bool deaf = false;     // some have it blocked
+    bool leaving = false;  // because they are not out of the last hold's handler yet
   };
   looked ask_threads(bool (*at_stake)(std::uintptr_t ip)) noexcept;
+  std::span<hold_request> requests() const noexcept;
+  std::span<hold_request> asked() const noexcept;
   bool is_asked(int thread) const noexcept;
+  bool was_held(int thread) const noexcept;
   bool ask(int thread) noexcept;
   bool all_have_answered() const noexcept;
   void forget_ended_threads() noexcept;
@@ -47,14 +58,10 @@ class hold {
 
 // What a thread finds that is asked. Part of the hit path; see held.cpp.
 
-struct hold_request {
-  std::atomic<std::uint32_t> state{0};  // the hold's number: asked; one more: held
-  int thread = 0;                       // the holder's
-};
 inline constexpr std::size_t most_held = 4096;
-extern constinit hold_request hold_requests[most_held];
-extern constinit std::atomic<std::uint32_t> hold_number;   // odd while there is one
-extern constinit std::atomic<std::uint32_t> hold_answers;  // changes at each answer
+extern constinit hold_request hold_requests[2 * most_held];  // of a hold, and of the last one
+extern constinit std::atomic<std::uint32_t> hold_number;     // odd while there is one
+extern constinit std::atomic<std::uint32_t> hold_answers;    // changes at each answer
 
 /// That is what the signal is about.
 bool asks_to_hold(const siginfo_t& info) noexcept;
