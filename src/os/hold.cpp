@@ -159,7 +159,7 @@ void hold::forget_ended_threads() noexcept {
 namespace {
 
 // Not by the clock: a debugger may stop this thread, too.
-constexpr int most_moments = 200;
+constexpr int most_moments = 1000;
 constexpr timespec moment{0, 1'000'000};
 
 }  // namespace
