@@ -83,6 +83,7 @@ extern "C" {
 void libprobe_trap_entry(int, siginfo_t*, void*);
 void libprobe_fault_entry(int, siginfo_t*, void*);
 void libprobe_signal_entry(int, siginfo_t*, void*);
+void libprobe_hold_entry(int, siginfo_t*, void*);
 void libprobe_restorer();
 /// Frames that may still show where in libprobe's code the thread was: each handler's entry puts its own in
 /// front. Linked by uc_link, which the kernel leaves to the program.
@@ -91,4 +92,5 @@ extern __thread ucontext_t* libprobe_untold __attribute__((tls_model("initial-ex
 int libprobe_on_trap(int signo, siginfo_t* info, void* frame);
 void libprobe_on_fault(int signo, siginfo_t* info, void* frame);
 void libprobe_on_signal(int signo, siginfo_t* info, void* frame);
+void libprobe_on_hold(int signo, siginfo_t* info, void* frame);
 }

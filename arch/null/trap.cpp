@@ -33,5 +33,6 @@ extern "C" {
 void libprobe_trap_entry(int /*signo*/, siginfo_t* /*info*/, void* /*frame*/) {}
 void libprobe_fault_entry(int /*signo*/, siginfo_t* /*info*/, void* /*frame*/) {}
 void libprobe_signal_entry(int /*signo*/, siginfo_t* /*info*/, void* /*frame*/) {}
+void libprobe_hold_entry(int /*signo*/, siginfo_t* /*info*/, void* /*frame*/) {}
 void libprobe_restorer() {}
 }

@@ -57,6 +57,7 @@ libprobe_entries:
         signal_entry libprobe_trap_entry, libprobe_run_trap
         signal_entry libprobe_fault_entry, libprobe_on_fault
         signal_entry libprobe_signal_entry, libprobe_on_signal
+        signal_entry libprobe_hold_entry, libprobe_on_hold
 libprobe_entries_end:
 
 // sigreturn costs a system call that restores the signal mask (which SA_NODEFER with an empty sa_mask left alone),

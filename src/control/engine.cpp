@@ -22,9 +22,6 @@
 
 namespace libprobe::control {
 
-namespace {
-
-/// Puts our handler where the program has one, or a probe may raise the signal.
 bool take_over(int signo) noexcept {
   const site::action_change change;
   os::signal_action before;
@@ -34,6 +31,8 @@ bool take_over(int signo) noexcept {
   site::actions[signo].store(before);
   return os::change_action(signo, &ours, nullptr);
 }
+
+namespace {
 
 bool take_over_all() noexcept {
   for (int signo = 1; signo <= site::last_signal; ++signo) {

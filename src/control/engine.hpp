@@ -11,6 +11,10 @@ namespace libprobe::control {
 /// errc::another_copy if another copy of this library is at work in this process.
 errc prepare_engine(std::string& detail);
 
+/// Sees to it that our handler stands in the kernel where the program has one, or we need one. False if the
+/// kernel refuses.
+bool take_over(int signo) noexcept;
+
 /// False if the environment says LIBPROBE_NO_JUMPS=1, as it did at the first registration: all probes are
 /// breakpoints.
 bool jumps_are_wanted() noexcept;

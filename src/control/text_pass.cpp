@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "control/held_write.hpp"
 #include "control/traced.hpp"
 #include "os/barrier.hpp"
 #include "os/text.hpp"
@@ -92,9 +93,18 @@ manner manner_for(std::span<site::site* const> sites) noexcept {
   return writes_avoid_traps() || !may_be_phased(sites) ? manner::whole : manner::phases;
 }
 
-bool write_edits(std::span<os::edit> edits, bool all_or_nothing, manner how) noexcept {
-  return how == manner::whole ? os::exchange_text(edits, all_or_nothing)
-                              : os::write_text(edits, all_or_nothing);
+/// Other threads may stand inside of it.
+bool closes_window(const step& s) noexcept {
+  return is_wide(s.to) && (!is_wide(s.from) || is_replaced(*s.at)) && s.at->jump->shape.boundaries != 0;
+}
+
+/// The steps have been announced.
+bool write_steps(std::span<const step> steps, std::span<os::edit> edits, bool all_or_nothing,
+                 manner how) noexcept {
+  if (how == manner::phases) return os::write_text(edits, all_or_nothing);
+  if (std::none_of(steps.begin(), steps.end(), closes_window))
+    return os::exchange_text(edits, all_or_nothing);
+  return exchange_held(edits, all_or_nothing);
 }
 
 struct pass {
@@ -135,7 +145,7 @@ errc write_text(std::span<site::site* const> sites, text wanted, window_observer
     now.begin(sites, wanted, how);
     if (now.steps.empty()) return errc::ok;
     for (const auto& s : now.steps) announce(s, observer);
-    const bool good = write_edits(now.edits, true, how);
+    const bool good = write_steps(now.steps, now.edits, true, how);
     os::synchronize_cores();
     // Also after a failure: a breakpoint that could not be taken back must keep its site.
     for (std::size_t n = 0; n < now.steps.size(); ++n) {
@@ -203,7 +213,7 @@ errc restore(std::span<site::site* const> sites, text wanted, window_observer& o
         edits[count] = steps[count].edit();
         ++count;
       }
-      write_edits(std::span{edits}.first(count), false, how);
+      write_steps(std::span{steps}.first(count), std::span{edits}.first(count), false, how);
       for (std::size_t n = 0; n < count; ++n) {
         auto& s = steps[n];
         if (edits[n].done == os::edit::outcome::written) {

@@ -44,7 +44,7 @@ T& written(long at) noexcept {
 
 bool is_ours(const os::signal_action& action) noexcept {
   return action.handler == libprobe_signal_entry || action.handler == libprobe_fault_entry ||
-         action.handler == libprobe_trap_entry;
+         action.handler == libprobe_trap_entry || action.handler == libprobe_hold_entry;
 }
 
 /// A child that shares our memory until it executes another program (vfork, posix_spawn) has actions of its

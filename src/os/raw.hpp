@@ -57,6 +57,8 @@ class file {
     while (count == -EINTR);
     return count;
   }
+  /// Of a directory: getdents64(2).
+  long entries(void* to, std::size_t size) const noexcept { return call(__NR_getdents64, number_, to, size); }
   [[nodiscard]] long read_at(std::uint64_t offset, std::span<std::uint8_t> to) const noexcept {
     return *this ? call(__NR_pread64, number_, to.data(), to.size(), offset) : -EBADF;
   }

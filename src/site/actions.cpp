@@ -2,6 +2,7 @@
 
 #include "arch/machine.hpp"
 #include "arch/trap.hpp"
+#include "os/hold.hpp"
 
 namespace libprobe::site {
 
@@ -62,6 +63,11 @@ os::signal_action kernel_action(int signo, const os::signal_action& wanted) noex
   } else if (raised_by_probes(signo)) {
     ours.handler = libprobe_fault_entry;
     ours.flags = SA_SIGINFO | restorer_flag | (wanted.flags & (SA_ONSTACK | SA_NODEFER | SA_RESTART));
+    ours.restorer = libprobe_restorer;
+  } else if (signo == os::hold_signal) {
+    // A held thread's calls go on where they can, and it may be on any stack.
+    ours.handler = libprobe_hold_entry;
+    ours.flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | restorer_flag | (wanted.flags & SA_NODEFER);
     ours.restorer = libprobe_restorer;
   } else if (!wanted.is_default() && !wanted.is_ignored()) {
     ours.handler = libprobe_signal_entry;

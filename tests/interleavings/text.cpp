@@ -251,6 +251,7 @@ namespace libprobe::control {
 
 bool writes_avoid_traps() noexcept { return false; }
 int deaf_thread() noexcept { return 0; }
+bool exchange_held(std::span<os::edit>, bool) noexcept { return false; }
 
 }  // namespace libprobe::control
 
