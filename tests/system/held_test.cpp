@@ -196,6 +196,7 @@ void on_own(int, siginfo_t* info, void*) {
 
 TEST_F(Held, AProgramsOwnHandlerSeesItsOwnSignalsOnly) {
   const auto body = [] {
+    const runner one;  // the process's first thread: for that libc sets a handler of its own
     // libc's functions refuse the number; how to come back from a handler only they know.
     struct sigaction by_libc {};
     by_libc.sa_sigaction = on_own;
@@ -208,7 +209,6 @@ TEST_F(Held, AProgramsOwnHandlerSeesItsOwnSignalsOnly) {
     syscall(SYS_rt_sigaction, os::hold_signal, nullptr, &now, sizeof now.mask);
     if (now.handler != on_own) return 4;
 
-    const runner one;
     std::atomic<bool> stop{false};
     int sent = 0;
     std::thread sender{[&] {
