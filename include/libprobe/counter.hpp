@@ -3,7 +3,7 @@
 
 #include <libprobe/error.hpp>
 #include <libprobe/location.hpp>
-#include <libprobe/probe.hpp>
+#include <libprobe/registration.hpp>
 #include <span>
 
 namespace libprobe {
@@ -31,5 +31,9 @@ std::error_code disable_counter(counter& c) noexcept;
 inline std::uint64_t hits(const counter& c) noexcept { return detail::hits(c.state_); }
 inline std::uint64_t nmissed(const counter& c) noexcept { return detail::nmissed(c.state_); }
 inline void* address_of(const counter& c) noexcept { return detail::address_of(c.state_); }
+
+namespace detail {
+any_probe of_any_kind(counter& c) noexcept;
+}
 
 }  // namespace libprobe

@@ -3,7 +3,7 @@
 
 #include <libprobe/error.hpp>
 #include <libprobe/location.hpp>
-#include <libprobe/probe.hpp>
+#include <libprobe/registration.hpp>
 #include <span>
 
 namespace libprobe {
@@ -46,5 +46,9 @@ std::error_code disable_jprobe(jprobe& p) noexcept;
 inline std::uint64_t hits(const jprobe& p) noexcept { return detail::hits(p.state_); }
 inline std::uint64_t nmissed(const jprobe& p) noexcept { return detail::nmissed(p.state_); }
 inline void* address_of(const jprobe& p) noexcept { return detail::address_of(p.state_); }
+
+namespace detail {
+any_probe of_any_kind(jprobe& p) noexcept;
+}
 
 }  // namespace libprobe

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <libprobe/error.hpp>
 #include <libprobe/location.hpp>
-#include <libprobe/probe.hpp>
+#include <libprobe/registration.hpp>
 #include <span>
 
 namespace libprobe {
@@ -69,5 +69,9 @@ double ticks_per_second() noexcept;
 inline std::uint64_t hits(const latency& l) noexcept { return detail::hits(l.state_); }
 inline std::uint64_t nmissed(const latency& l) noexcept { return detail::nmissed(l.state_); }
 inline void* address_of(const latency& l) noexcept { return detail::address_of(l.state_); }
+
+namespace detail {
+any_probe of_any_kind(latency& l) noexcept;
+}
 
 }  // namespace libprobe

@@ -1,70 +1,14 @@
 // The probe (the Linux kernel's kprobe): handlers before and after any one instruction.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <libprobe/error.hpp>
 #include <libprobe/location.hpp>
 #include <libprobe/registers.hpp>
+#include <libprobe/registration.hpp>
 #include <span>
 
 namespace libprobe {
-
-/// How a probe is placed and run. A bit mask.
-enum class probe_flags : unsigned {
-  none = 0,
-  disabled = 1U << 0,           ///< registered, but not armed until enable_*()
-  no_jump = 1U << 1,            ///< always a breakpoint, never a jump
-  general_regs_only = 1U << 2,  ///< the handlers touch no vector register, so none need be saved
-  single_step = 1U << 3,        ///< run the displaced instruction by the CPU's trap flag, whatever it is
-  standard_abi = 1U << 4,  ///< all callers keep nothing in registers that the ABI lets a function clobber
-  pending = 1U << 5,  ///< of a name whose module or symbol is not loaded yet: placed when it is, see below
-  never_calls_original = 1U << 6,  ///< of a replacement: so it may stand for setjmp, vfork and their like
-};
-constexpr probe_flags operator|(probe_flags a, probe_flags b) noexcept {
-  return static_cast<probe_flags>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
-}
-constexpr probe_flags operator&(probe_flags a, probe_flags b) noexcept {
-  return static_cast<probe_flags>(static_cast<unsigned>(a) & static_cast<unsigned>(b));
-}
-constexpr probe_flags operator^(probe_flags a, probe_flags b) noexcept {
-  return static_cast<probe_flags>(static_cast<unsigned>(a) ^ static_cast<unsigned>(b));
-}
-constexpr probe_flags operator~(probe_flags a) noexcept {
-  return static_cast<probe_flags>(~static_cast<unsigned>(a));
-}
-constexpr probe_flags& operator|=(probe_flags& a, probe_flags b) noexcept { return a = a | b; }
-constexpr probe_flags& operator&=(probe_flags& a, probe_flags b) noexcept { return a = a & b; }
-constexpr probe_flags& operator^=(probe_flags& a, probe_flags b) noexcept { return a = a ^ b; }
-constexpr bool any(probe_flags a) noexcept { return a != probe_flags::none; }
-
-struct probe;
-
-namespace detail {
-
-/// What libprobe remembers inside a probe object. Its destructor is the safety net of the destructor rule: a
-/// probe that is still registered or still queued is unregistered and committed, so freeing is never too
-/// early.
-class probe_state {
- public:
-  probe_state() = default;
-  ~probe_state() {
-    if (attachment.load(std::memory_order_acquire) != nullptr ||
-        ledger.load(std::memory_order_acquire) != nullptr)
-      release(*this);
-  }
-  probe_state(const probe_state&) = delete;
-  probe_state& operator=(const probe_state&) = delete;
-
-  std::atomic<void*> attachment{nullptr};  // null: neither registered nor queued
-  std::atomic<std::uintptr_t> address{0};
-  std::atomic<void*> ledger{nullptr};  // of its latest registration; null: never registered
-
- private:
-  static void release(probe_state& state) noexcept;
-};
-
-}  // namespace detail
 
 /// A probe at one instruction. Owned by the caller, neither copied nor moved while registered; an aggregate
 /// for designated initialisers. Handlers and location are read when it is registered.
@@ -121,14 +65,6 @@ void unregister_probe_fast(probe& p) noexcept;
 std::error_code enable_probe(probe& p) noexcept;
 std::error_code disable_probe(probe& p) noexcept;
 
-namespace detail {
-std::uint64_t hits(const probe_state& s) noexcept;
-std::uint64_t nmissed(const probe_state& s) noexcept;
-inline void* address_of(const probe_state& s) noexcept {
-  return reinterpret_cast<void*>(s.address.load(std::memory_order_relaxed));
-}
-}  // namespace detail
-
 /// How often the handlers ran, and how often a hit ran none (because the thread was in a handler, in
 /// libprobe, or because an earlier probe at the address took the hit over). Reset by registration, readable
 /// afterwards. Exact at any time: hits() never falls while the probe is registered, is never more than the
@@ -137,5 +73,9 @@ inline std::uint64_t hits(const probe& p) noexcept { return detail::hits(p.state
 inline std::uint64_t nmissed(const probe& p) noexcept { return detail::nmissed(p.state_); }
 /// The instruction at which the probe was placed when it was last registered; null if never, or pending.
 inline void* address_of(const probe& p) noexcept { return detail::address_of(p.state_); }
+
+namespace detail {
+any_probe of_any_kind(probe& p) noexcept;
+}
 
 }  // namespace libprobe

@@ -4,7 +4,8 @@
 #include <cstddef>
 #include <libprobe/error.hpp>
 #include <libprobe/location.hpp>
-#include <libprobe/probe.hpp>
+#include <libprobe/registration.hpp>
+#include <span>
 
 namespace libprobe {
 
@@ -59,11 +60,19 @@ replacement* current_replacement() noexcept;
 /// As for probes, see probe.hpp. Removal waits until no thread is inside `entry`; from inside any `entry` it
 /// only queues.
 std::error_code register_replacement(replacement& r) noexcept;
+std::error_code register_replacements(std::span<replacement* const> all) noexcept;
 void unregister_replacement(replacement& r) noexcept;
+void unregister_replacements(std::span<replacement* const> all) noexcept;
 void unregister_replacement_fast(replacement& r) noexcept;
+std::error_code enable_replacement(replacement& r) noexcept;
+std::error_code disable_replacement(replacement& r) noexcept;
 
 inline std::uint64_t hits(const replacement& r) noexcept { return detail::hits(r.state_); }
 inline std::uint64_t nmissed(const replacement& r) noexcept { return detail::nmissed(r.state_); }
 inline void* address_of(const replacement& r) noexcept { return detail::address_of(r.state_); }
+
+namespace detail {
+any_probe of_any_kind(replacement& r) noexcept;
+}
 
 }  // namespace libprobe

@@ -6,7 +6,8 @@
 #include <cstdint>
 #include <libprobe/error.hpp>
 #include <libprobe/location.hpp>
-#include <libprobe/probe.hpp>
+#include <libprobe/registers.hpp>
+#include <libprobe/registration.hpp>
 #include <span>
 
 namespace libprobe {
@@ -75,5 +76,9 @@ std::error_code disable_retprobe(retprobe& p) noexcept;
 inline std::uint64_t hits(const retprobe& p) noexcept { return detail::hits(p.state_); }
 inline std::uint64_t nmissed(const retprobe& p) noexcept { return detail::nmissed(p.state_); }
 inline void* address_of(const retprobe& p) noexcept { return detail::address_of(p.state_); }
+
+namespace detail {
+any_probe of_any_kind(retprobe& p) noexcept;
+}
 
 }  // namespace libprobe
