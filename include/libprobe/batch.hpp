@@ -7,9 +7,9 @@
 
 namespace libprobe {
 
-/// Collects additions and removals of probes of any kinds, and applies them together. Not for use by two
-/// threads at once, nor in a handler. The destructor commits what has been collected; errors of that are
-/// lost, so call commit() where they matter.
+/// Collects additions and removals of probes of any kinds, and applies them together. Any thread, but not two
+/// at once. The destructor commits what has been collected; errors of that are lost, so call commit() where
+/// they matter.
 class batch {
  public:
   batch() = default;
@@ -27,8 +27,9 @@ class batch {
   batch& remove(Probe& p) { return collect(removed_, detail::of_any_kind(p)); }
 
   /// Removes all that is to be removed and adds all that is to be added: the additions all or nothing, in one
-  /// patching pass. If they are refused the error is returned, and the removals still hold. Then as
-  /// commit_probes(), with its waiting and its errors. The batch is empty afterwards.
+  /// patching pass. If they are refused the error is returned, and the removals still hold. Then
+  /// commit_probes(): blocks for one grace period; in a handler or a replacement it cannot, and the answer is
+  /// errc::would_deadlock. The batch is empty afterwards.
   std::error_code commit() noexcept;
 
  private:

@@ -17,7 +17,7 @@ enum class probe_flags : unsigned {
   no_jump = 1U << 1,
   /// A promise: the handlers touch no vector register, so none need be saved.
   general_regs_only = 1U << 2,
-  /// The CPU's trap flag runs the displaced instruction, whatever it is. `probe` only.
+  /// The CPU's trap flag runs the displaced instruction, unless it is a branch. `probe` only.
   single_step = 1U << 3,
   /// A promise: all callers keep nothing in registers that the ABI lets a function clobber. `replacement`
   /// only.
