@@ -76,7 +76,7 @@ void handlers(benchmark::State& state) {
   profile::chosen function{&shared, 0, {}};
   retprobe p{};
   p.context = &function;
-  instance.call.probe_ = &p;
+  instance.call.state_.probe = &p;
   registers regs{};
   for (auto _ : state) {
     profile::entered(instance.call, regs);

@@ -80,11 +80,11 @@ void load(registers& regs, ucontext_t& context) noexcept {
   regs.rip = get(REG_RIP);
   regs.rflags = get(REG_EFL);
   auto* area = reinterpret_cast<std::byte*>(context.uc_mcontext.fpregs);
-  regs.xmm_ = area + xmm_offset;
-  regs.vector_stride_ = xmm_bytes;
+  regs.vectors_.xmm = area + xmm_offset;
+  regs.vectors_.stride = xmm_bytes;
   const bool xsave = has_xsave_area(context);
-  regs.xstate_in_use_ = xsave ? reinterpret_cast<std::uint64_t*>(area + xstate_bv_offset) : nullptr;
-  regs.ymm_upper_ =
+  regs.vectors_.in_use = xsave ? reinterpret_cast<std::uint64_t*>(area + xstate_bv_offset) : nullptr;
+  regs.vectors_.ymm_upper =
       xsave && (software_bytes(context).xstate_bv & avx_component) != 0 ? area + ymm_upper_offset : nullptr;
 }
 

@@ -113,7 +113,8 @@ void call_function(const void* entry, const registers& regs, const void* vectors
 }
 
 void reload_vectors(const registers& regs, vector_use saved) noexcept {
-  if (regs.xmm_ != nullptr) libprobe_reload_vectors(&regs, saved.most() == vector_use::low_halves ? 1 : 0);
+  if (regs.vectors_.xmm != nullptr)
+    libprobe_reload_vectors(&regs, saved.most() == vector_use::low_halves ? 1 : 0);
 }
 
 void return_early(outcall& call) noexcept { libprobe_return_early(call.frame); }
@@ -150,7 +151,7 @@ void call_in_place(const void* entry, registers& regs, void* vectors, std::size_
     if ((libprobe_vector_mask & zmm_upper) != 0) copy(before, after, zmm_upper_offset + 32 * i, 32);
     changed |= avx | zmm_upper;
   }
-  if (regs.xstate_in_use_ != nullptr) *regs.xstate_in_use_ |= header[0] & changed;
+  if (regs.vectors_.in_use != nullptr) *regs.vectors_.in_use |= header[0] & changed;
   regs.leave_function();
 }
 
@@ -160,7 +161,8 @@ void call_live(const void* entry, registers& regs, std::size_t stack_bytes, resu
       stack_bytes == 0 ? 0 : readable(area, stack_bytes & ~std::size_t{7}) / sizeof(std::uint64_t);
   const auto made = libprobe_call_live(entry, &regs, words);
   const auto comes_in = [result](result_registers one) { return (result & one) != result_registers::none; };
-  if (regs.xmm_ != nullptr && comes_in(result_registers::first_vector | result_registers::second_vector))
+  if (regs.vectors_.xmm != nullptr &&
+      comes_in(result_registers::first_vector | result_registers::second_vector))
     libprobe_keep_result(&regs, static_cast<unsigned>(result));
   if (comes_in(result_registers::first_integer)) regs.rax = made.rax;
   if (comes_in(result_registers::second_integer)) regs.rdx = made.rdx;

@@ -1,4 +1,5 @@
-// What is registered, in the manner of the kernel's /sys/kernel/debug/kprobes/list.
+// What is registered, in the manner of the kernel's /sys/kernel/debug/kprobes/list
+// (Documentation/trace/kprobes.rst, "The kprobes debugfs interface").
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@ namespace libprobe {
 /// One registered probe.
 struct probe_row {
   std::uintptr_t address = 0;
-  char kind = 'k';     ///< 'k' probe, 'j' jprobe, 'r' retprobe
+  /// Its kind's letter: <libprobe/kinds.hpp> has them all, `k` for a probe, `r` for a retprobe and so on.
+  char kind = 'k';
   std::string symbol;  ///< empty when no symbol covers the address
   std::uintptr_t offset = 0;
   std::string module;

@@ -7,8 +7,18 @@
 #include <type_traits>
 
 namespace libprobe {
+namespace detail {
+/// Where the saved vector registers lie, and how far apart, in bytes. xmm null: nowhere yet.
+struct saved_vectors {
+  std::byte* xmm;
+  std::byte* ymm_upper;
+  std::uint64_t* in_use;
+  std::size_t stride;
+};
+}  // namespace detail
+
 struct registers;
-}
+}  // namespace libprobe
 
 extern "C" {
 /// Vector registers are saved at a hit only where a handler may touch them: saves them now. Signal-safe.
@@ -88,28 +98,24 @@ struct registers {
 
   /// The 16 bytes of vector register xmm0 .. xmm15, read and write.
   [[nodiscard]] void* xmm(std::size_t n) noexcept {
-    if (xmm_ == nullptr) libprobe_save_vectors(this);
+    if (vectors_.xmm == nullptr) libprobe_save_vectors(this);
     // In its initial state the CPU need not have stored the register: what is written must be marked as in
     // use.
-    if (xstate_in_use_ != nullptr) *xstate_in_use_ |= sse_component;
-    return xmm_ + vector_stride_ * n;
+    if (vectors_.in_use != nullptr) *vectors_.in_use |= sse_component;
+    return vectors_.xmm + vectors_.stride * n;
   }
   [[nodiscard]] const void* xmm(std::size_t n) const noexcept {
     return const_cast<registers*>(this)->saved_xmm(n);
   }
   /// The upper 16 bytes of ymm0 .. ymm15; null where the CPU has no AVX.
   [[nodiscard]] void* ymm_upper(std::size_t n) noexcept {
-    if (xmm_ == nullptr) libprobe_save_vectors(this);
-    if (ymm_upper_ == nullptr) return nullptr;
-    if (xstate_in_use_ != nullptr) *xstate_in_use_ |= avx_component;
-    return ymm_upper_ + vector_stride_ * n;
+    if (vectors_.xmm == nullptr) libprobe_save_vectors(this);
+    if (vectors_.ymm_upper == nullptr) return nullptr;
+    if (vectors_.in_use != nullptr) *vectors_.in_use |= avx_component;
+    return vectors_.ymm_upper + vectors_.stride * n;
   }
 
-  // Where the saved vector registers lie, and how far apart; filled in by libprobe. xmm_ null: nowhere yet.
-  std::byte* xmm_;
-  std::byte* ymm_upper_;
-  std::uint64_t* xstate_in_use_;
-  std::size_t vector_stride_;
+  detail::saved_vectors vectors_;  ///< libprobe's own
 
  private:
   static constexpr std::uint64_t sse_component = 2;  // Intel SDM vol. 1, 13.1: state component 1
@@ -118,8 +124,8 @@ struct registers {
       &registers::rdi, &registers::rsi, &registers::rdx, &registers::rcx, &registers::r8, &registers::r9};
 
   [[nodiscard]] const void* saved_xmm(std::size_t n) noexcept {
-    if (xmm_ == nullptr) libprobe_save_vectors(this);
-    return xmm_ + vector_stride_ * n;
+    if (vectors_.xmm == nullptr) libprobe_save_vectors(this);
+    return vectors_.xmm + vectors_.stride * n;
   }
   [[nodiscard]] std::uint64_t* stack_argument(std::size_t n) const noexcept {
     return reinterpret_cast<std::uint64_t*>(rsp) + 1 + n;  // above the return address

@@ -1,5 +1,4 @@
 // The latency: a retprobe with handlers of libprobe's own, and a table of histograms.
-#include <libprobe/batch.hpp>
 #include <libprobe/latency.hpp>
 
 #include <algorithm>
@@ -9,8 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "api/kind.hpp"
 #include "api/latency_hooks.hpp"
-#include "api/place.hpp"
 #include "api/retprobe.hpp"
 #include "os/zeros.hpp"
 
@@ -52,49 +51,33 @@ void give_table(std::uint64_t* table) noexcept {
   }
 }
 
-bool release(site::attachment& base) noexcept {
-  auto& a = static_cast<api::latency_attachment&>(base);
-  a.part(a);
-  if (a.in_use.any()) return false;  // calls that have not returned; see give()
-  give_table(a.table);
-  delete &a;
-  return true;
-}
-
 }  // namespace
 
-result<api::wish> api::wish_for(latency& l) {
-  auto a = std::make_unique<api::latency_attachment>();
-  api::reserve_instances(*a, l.maxactive, sizeof(std::uint64_t));
-  a->table = take_table();
-  if (a->table == nullptr) return errc::out_of_memory;
-  auto* const made = a.release();
-  auto wish = api::wish_of(l, made);
-  api::fill(*made, l, 'r', release);
-  made->entered = api::latency_entry;
-  made->returned = api::latency_return;
-  api::follow_calls(*made, wish);
-  return wish;
-}
+void api::return_table::operator()(std::uint64_t* table) const noexcept { give_table(table); }
 
-std::error_code register_latencies(std::span<latency* const> all) noexcept { return api::register_all(all); }
-std::error_code register_latency(latency& l) noexcept {
-  latency* const one[] = {&l};
-  return register_latencies(one);
-}
-void unregister_latency_fast(latency& l) noexcept { api::detach(l.state_); }
-void unregister_latency(latency& l) noexcept {
-  latency* const one[] = {&l};
-  api::unregister_all(std::span<latency* const>{one});
-}
-void unregister_latencies(std::span<latency* const> all) noexcept { api::unregister_all(all); }
-std::error_code enable_latency(latency& l) noexcept { return api::set_disabled(l.state_, false); }
-std::error_code disable_latency(latency& l) noexcept { return api::set_disabled(l.state_, true); }
+template <>
+struct api::kind_of<latency> : plain_kind<latency_attachment> {
+  static constexpr char letter = 'l';
+
+  static bool may_free(const attachment& a) noexcept { return no_call_is_open(a); }
+
+  static errc fill(const latency& l, attachment& a, control::request& need) {
+    reserve_instances(a, l.maxactive, sizeof(std::uint64_t));
+    a.table.reset(take_table());
+    if (a.table == nullptr) return errc::out_of_memory;
+    a.entered = latency_entry;
+    a.returned = latency_return;
+    follow_calls(a, need);
+    return errc::ok;
+  }
+};
+
+LIBPROBE_KIND(latency, latencies)
 
 latency_buckets latencies_of(const latency& l) noexcept {
   latency_buckets sum;
   control::registry::instance().with_attachment(l.state_.attachment, [&sum](const site::attachment& base) {
-    const auto* const table = static_cast<const api::latency_attachment&>(base).table;
+    const auto* const table = static_cast<const api::latency_attachment&>(base).table.get();
     for (std::size_t row = 0; row < epoch::rows(); ++row) {
       const auto* const words = table + row * site::counter::columns;
       sum.total_ticks += __atomic_load_n(words, __ATOMIC_RELAXED);

@@ -15,7 +15,7 @@ void latency_return(retprobe_instance& call, registers& /*regs*/) {
   const auto ticks = arch::ticks() - call.data_as<std::uint64_t>();
   const auto& a = static_cast<const latency_attachment&>(site::pool_of(call));
   const auto row = epoch::row_of_thread;
-  auto* const mine = reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(a.table) + row);
+  auto* const mine = reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::uintptr_t>(a.table.get()) + row);
   auto& bucket = mine[1 + latency_buckets::bucket_of(ticks)];
   if (row != 0) {
     arch::add_own(bucket, 1);

@@ -7,8 +7,11 @@ namespace libprobe::api {
 
 /// A retprobe whose handlers are libprobe's own: the instance holds when the call began, each thread adds to
 /// a histogram of its own, one row of a table (see site/counter.hpp).
+struct return_table {
+  void operator()(std::uint64_t* table) const noexcept;
+};
 struct latency_attachment : retprobe_attachment {
-  std::uint64_t* table = nullptr;  // for as long as the process lives
+  std::unique_ptr<std::uint64_t, return_table> table;  // its memory is there as long as the process lives
 };
 
 int latency_entry(retprobe_instance& call, registers& regs);

@@ -8,9 +8,12 @@
 #include <optional>
 #include <utility>
 
+#include "api/detail.hpp"
+#include "control/counter_store.hpp"
 #include "os/maps.hpp"
 #include "symbols/lookup.hpp"
 #include "symbols/modules.hpp"
+#include "symbols/symbols.hpp"
 
 namespace libprobe {
 
@@ -146,7 +149,7 @@ void detail::probe_state::release(probe_state& state) noexcept {
   auto& registry = control::registry::instance();
   std::atomic<void*>* const one[] = {&state.attachment};
   const bool linked = state.attachment.load(std::memory_order_acquire) != nullptr;
-  if (linked) api::detach(state);
+  if (linked) registry.detach(one);
   if (linked && registry.commit(one) == errc::would_deadlock) {
     // The handler that destroys it would wait for itself; going on would leave other threads with a dead
     // object.

@@ -1,21 +1,12 @@
 // The replacement: another function in a function's place.
-#include <libprobe/batch.hpp>
 #include <libprobe/replacement.hpp>
 
 #include "api/jprobe_hooks.hpp"
-#include "api/place.hpp"
+#include "api/kind.hpp"
 
 namespace libprobe {
 
 namespace {
-
-bool release(site::attachment& base) noexcept {
-  auto& a = static_cast<api::replacement_attachment&>(base);
-  if (a.is_running()) return false;
-  a.part(a);
-  delete &a;
-  return true;
-}
 
 /// What a column holds from earlier use does not count.
 void begin_count(site::counter& counter, std::atomic<std::uint64_t>& by_others,
@@ -43,40 +34,35 @@ void allow_direct_call(api::replacement_attachment& a, bool keeps) {
 
 }  // namespace
 
-result<api::wish> api::wish_for(replacement& r) {
-  if (r.entry == nullptr) return errc::no_handler;
-  auto* a = new api::replacement_attachment;
-  auto wish = api::wish_of(r, a);
-  api::fill(*a, r, 'j', release);
-  a->entry = r.entry;
-  a->stack_bytes = r.stack_bytes;
-  a->result = r.result;
-  a->before = api::replacement_before;
-  a->counts_itself = true;
-  a->replace = api::replacement_run;
-  a->replace_live = api::replacement_run_live;
-  // Exception flags belong to the thread, as in any call.
-  if (!any(r.flags & probe_flags::standard_abi))
-    a->vectors = api::vectors_of(r.flags, r.entry).vectors_only();
-  begin_count(a->begun, a->begun_by_others, a->column_of_begun);
-  begin_count(a->ended, a->ended_by_others, a->column_of_ended);
-  allow_direct_call(*a, !any(r.flags & probe_flags::standard_abi));
-  wish.need.purpose = site::purpose::replace;
-  wish.need.code = true;
-  wish.need.entry = true;
-  wish.need.follow = !any(r.flags & probe_flags::never_calls_original);
-  return wish;
-}
+template <>
+struct api::kind_of<replacement> : plain_kind<replacement_attachment> {
+  static constexpr char letter = 's';
 
-std::error_code register_replacement(replacement& r) noexcept {
-  replacement* const one[] = {&r};
-  return api::register_all(std::span<replacement* const>{one});
-}
-void unregister_replacement_fast(replacement& r) noexcept { api::detach(r.state_); }
-void unregister_replacement(replacement& r) noexcept {
-  replacement* const one[] = {&r};
-  api::unregister_all(std::span<replacement* const>{one});
-}
+  static bool has_handler(const replacement& r) noexcept { return r.entry != nullptr; }
+  static bool may_part(const attachment& a) noexcept { return !a.is_running(); }
+
+  static errc fill(const replacement& r, attachment& a, control::request& need) {
+    a.entry = r.entry;
+    a.stack_bytes = r.stack_bytes;
+    a.result = r.result;
+    a.before = replacement_before;
+    a.counts_itself = true;
+    a.replace = replacement_run;
+    a.replace_live = replacement_run_live;
+    // Exception flags belong to the thread, as in any call.
+    if (!any(r.flags & probe_flags::standard_abi)) a.vectors = vectors_of(r.flags, r.entry).vectors_only();
+    begin_count(a.begun, a.begun_by_others, a.column_of_begun);
+    begin_count(a.ended, a.ended_by_others, a.column_of_ended);
+    allow_direct_call(a, !any(r.flags & probe_flags::standard_abi));
+    need.purpose = site::purpose::replace;
+    need.code = true;
+    need.entry = true;
+    need.follow = !any(r.flags & probe_flags::never_calls_original);
+    return errc::ok;
+  }
+};
+
+LIBPROBE_KIND(replacement, replacements)
 
 void* original(const replacement& r) noexcept {
   if (any(r.flags & probe_flags::never_calls_original)) return nullptr;

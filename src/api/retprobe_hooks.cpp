@@ -20,10 +20,10 @@ retprobe_instance** link_in(site::hit& hit, site::instance_pool& pool, retprobe_
   if (call.instances != nullptr) use.add(arch::return_vectors(number));
   arch::set_return_vectors(number, use);
   auto** const link = hit.next_instance != nullptr ? hit.next_instance : &call.instances;
-  instance.next_in_call_ = *link;
+  instance.state_.next_in_call = *link;
   *link = &instance;
   site::self.taken = nullptr;
-  hit.next_instance = &instance.next_in_call_;
+  hit.next_instance = &instance.state_.next_in_call;
   return link;
 }
 
@@ -47,12 +47,12 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
   auto* const instance = take(pool);
   if (instance != nullptr) {
     a.hits.add(1);
-    instance->probe_ = static_cast<retprobe*>(a.owner);
-    instance->return_address_ = reinterpret_cast<void*>(
+    instance->state_.probe = static_cast<retprobe*>(a.owner);
+    instance->state_.return_address = reinterpret_cast<void*>(
         hit.joined ? arch::saved_return(site::number_of(*hit.call)) : arch::return_address(hit.regs));
     auto** const link = link_in(hit, pool, *instance);  // the handler may never return
     if (pool.entered == nullptr || pool.entered(*instance, hit.regs) == 0) return site::step::go_on;
-    *link = instance->next_in_call_;
+    *link = instance->state_.next_in_call;
     hit.next_instance = link;
     pool.give(*instance);
   }

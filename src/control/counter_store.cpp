@@ -72,6 +72,7 @@ site::ledger_ptr take_ledger() {
   made->by_others.store(0, std::memory_order_relaxed);
   made->missed.store(0, std::memory_order_relaxed);
   made->last.store(site::ledger::open, std::memory_order_relaxed);
+  made->shown.store(site::ledger::open, std::memory_order_relaxed);
   made->body.store(0, std::memory_order_relaxed);
   made->from.store(&made->own, std::memory_order_relaxed);
   auto* const column = take_column().release();

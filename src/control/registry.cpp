@@ -66,6 +66,7 @@ registry& registry::instance() noexcept {
 void registry::queue(site::attachment& a) noexcept {
   a.removed = true;
   a.resting.store(true, std::memory_order_relaxed);
+  if (a.counts && a.book != nullptr) a.book->shown.store(a.book->hits(), std::memory_order_relaxed);
   set_only(*a.where);
   queue_.push_back(&a);  // room was reserved at registration
 }

@@ -122,13 +122,13 @@ void abandon_instances(retprobe_instance* first) noexcept {
   auto& returning = site::self.returning;
   auto* const others = returning;
   auto** last = &first;
-  while (*last != nullptr) last = &(*last)->next_in_call_;
+  while (*last != nullptr) last = &(*last)->state_.next_in_call;
   *last = others;
   returning = first;
   while (returning != others) {
     auto& instance = *returning;
     site::self.taken = &instance;
-    returning = instance.next_in_call_;
+    returning = instance.state_.next_in_call;
     auto& pool = site::pool_of(instance);
     if (pool.abandoned != nullptr && !pool.removed.load(std::memory_order_acquire))
       pool.abandoned(pool, instance);

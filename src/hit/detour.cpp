@@ -103,8 +103,8 @@ inline int follow_only(const site::site& at, site::instance_pool& pool, register
   }
   const auto number = site::number_of(*call);
   pool.hits.add(1);
-  instance->probe_ = static_cast<retprobe*>(pool.owner);
-  instance->return_address_ = reinterpret_cast<void*>(return_address);
+  instance->state_.probe = static_cast<retprobe*>(pool.owner);
+  instance->state_.return_address = reinterpret_cast<void*>(return_address);
   arch::set_return_vectors(number, pool.return_vectors);
   call->instances = instance;  // the handler may never return
   site::self.taken = nullptr;

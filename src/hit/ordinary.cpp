@@ -37,7 +37,7 @@ void libprobe_on_return(registers* regs, std::size_t number, void* /*vectors*/, 
     auto& pool = site::pool_of(instance);
     // A handler that throws has been told of this one's end; the others are unwound.
     site::self.taken = &instance;
-    returning = instance.next_in_call_;
+    returning = instance.state_.next_in_call;
     if (pool.returned != nullptr && !pool.removed.load(std::memory_order_acquire))
       pool.returned(instance, *regs);
     site::self.taken = nullptr;

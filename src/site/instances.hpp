@@ -28,21 +28,21 @@ struct instance_pool : attachment {
     const auto number = in_use.take();
     if (number == claims::none) return nullptr;
     auto* instance = reinterpret_cast<retprobe_instance*>(memory + number * stride);
-    instance->number_ = number;
-    instance->pool_ = this;
+    instance->state_.number = number;
+    instance->state_.pool = this;
     self.taken = instance;
     auto* data = static_cast<volatile std::uint64_t*>(instance->data());  // volatile: no call of memset
     for (std::size_t i = 0; i < (stride - sizeof *instance) / sizeof *data; ++i) data[i] = 0;
-    instance->next_in_call_ = nullptr;
+    instance->state_.next_in_call = nullptr;
     return instance;
   }
   /// Signal-safe. After it, the pool may be freed at the end of a grace period: it pairs with in_use.any()
   /// before.
-  void give(retprobe_instance& instance) noexcept { in_use.give(instance.number_); }
+  void give(retprobe_instance& instance) noexcept { in_use.give(instance.state_.number); }
 };
 
 inline instance_pool& pool_of(retprobe_instance& instance) noexcept {
-  return *static_cast<instance_pool*>(instance.pool_);
+  return *static_cast<instance_pool*>(instance.state_.pool);
 }
 
 }  // namespace libprobe::site

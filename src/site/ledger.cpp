@@ -32,7 +32,9 @@ std::uint64_t ledger::hits() const noexcept {
   if (column != nullptr) sum += sum_of_column(column) - used.base.load(std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_acquire);  // pairs with close()
   const auto known = last.load(std::memory_order_relaxed);
-  return known != open ? known : sum;
+  if (known != open) return known;
+  const auto stopped = shown.load(std::memory_order_relaxed);
+  return stopped != open ? stopped : sum;
 }
 
 std::uint64_t hits_of(const std::atomic<void*>& where) noexcept {

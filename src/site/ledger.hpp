@@ -28,7 +28,9 @@ struct ledger {
   std::atomic<std::uint64_t> by_others{0};  // hits of threads that have no row
   std::atomic<std::uint64_t> missed{0};
   std::atomic<std::uint64_t> last{open};  // all hits there will ever be, once that is certain
-  std::atomic<std::uintptr_t> body{0};    // code that goes on as the original function; 0: none
+  // All that are shown, of a removed counter: its detour counts until the jump is gone.
+  std::atomic<std::uint64_t> shown{open};
+  std::atomic<std::uintptr_t> body{0};  // code that goes on as the original function; 0: none
   source own, of_detour;
   std::atomic<const source*> from{&own};
   ledger* next_free = nullptr;  // control only

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes every C++ block of Markdown files as a program of its own, and prints their paths, ';' between them.
+"""Writes every C++ block of Markdown files, and of headers' comments, as a program of its own, and prints their paths, ';' between them.
 
 A ```cpp block is a program with its own main(). A ```cpp body block is put into one. So nothing in the
 documents is left uncompiled: any other C++ block is an error.
@@ -37,6 +37,8 @@ def main():
     written = []
     for document in map(pathlib.Path, sys.argv[2:]):
         text = document.read_text()
+        if document.suffix == ".hpp":
+            text = re.sub(r"^// ?", "", text, flags=re.MULTILINE)
         for number, block in enumerate(FENCE.finditer(text), 1):
             line = text.count("\n", 0, block.start(2)) + 1
             source = program(document, line, block.group(1).strip(), block.group(2))
