@@ -46,10 +46,10 @@ class module_watch {
   }
   /// Between the lookup in `known` and the last look a module has gone, and another one has taken its place.
   [[nodiscard]] bool lead_elsewhere(std::span<const request> requests, const symbols::snapshot& known) const;
-  /// Runs the action, which allocates nothing and calls no loader, while no module can be unloaded. Sites of
+  /// Runs the action, which calls no loader (and may throw), while no module can be unloaded. Sites of
   /// modules that have been are gone by then. False: no memory to find out.
   template <class Action>
-  bool while_none_leaves(Action&& action) noexcept {
+  bool while_none_leaves(Action&& action) {
     while (!symbols::while_none_leaves(modules_->counts.removed, action)) {
       if (!look()) return false;
     }

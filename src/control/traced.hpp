@@ -1,4 +1,7 @@
 // What probes are told of a tracer, and what it is told of probes.
+//
+// Floor: control, on site and os. Of control it knows only whether jumps are wanted (engine.hpp).
+// Words: a *tracer* is a debugger, or what else ptrace()s the process; a *deaf* thread has SIGTRAP blocked.
 #pragma once
 
 #include <cstddef>

@@ -124,10 +124,14 @@ TEST_F(Placing, ADisabledOneIsPublishedOnly) {
 
 TEST_F(Placing, OneThatCannotBePlacedLeavesAllAsItWas) {
   ASSERT_NE(nowhere(), 0U);
-  std::array requests{test::request_for(first, at(first_target)), test::request_for(second, nowhere())};
+  // The one that could be placed is planned first, and has a slot by then.
+  std::array requests{test::request_for(first, at(second_target)), test::request_for(second, nowhere())};
+  requests[0].code = requests[0].no_jump = true;
   EXPECT_NE(parts.placing.place(requests, detail), errc::ok);
   EXPECT_NE(detail, "");
   EXPECT_EQ(now(), before);
+  parts.planner.slots().set_idle_bound(0);
+  EXPECT_FALSE(parts.planner.slots().past_bound(0)) << "a slot is left";
   EXPECT_EQ(first.where.load(), nullptr);
   EXPECT_EQ(first.handle, nullptr);
   for (const auto& r : requests) EXPECT_NE(r.what, nullptr) << "it is the caller's";

@@ -91,6 +91,7 @@ TEST_F(SiteText, OfAGoneSiteNothingIsWritten) {
 TEST_F(SiteText, AYieldingSiteGoesOnInItsOwnInstruction) {
   wide = &make_jump(0x20);
   wide->first_copy = 0x1000;
+  publish(*wide);
   parts.text.reserve(1);
   parts.text.yield(*wide);
   EXPECT_NE(wide->body.load(), 0x1000U);
