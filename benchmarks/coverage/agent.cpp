@@ -56,7 +56,7 @@ struct planner {
     auto at = std::make_unique<site::site>();
     at->address = address;
     at->plan = *plan;
-    jumps.plan(*at, taken, {});
+    jumps.choose(*at, taken, {});
     return at;
   }
 };

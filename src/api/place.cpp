@@ -10,6 +10,9 @@
 
 #include "api/detail.hpp"
 #include "control/counter_store.hpp"
+#include "hit/escape.hpp"
+#include "hit/guest.hpp"
+#include "hit/signal.hpp"
 #include "os/maps.hpp"
 #include "symbols/lookup.hpp"
 #include "symbols/modules.hpp"
@@ -27,6 +30,9 @@ void discard::operator()(site::attachment* a) const noexcept {
 }
 
 namespace {
+
+/// Control places the guards, and hit does their work; the two do not know each other.
+constexpr control::guard_hooks guards_call{hit::answer_signal_call, hit::on_longjmp, hit::on_spawn};
 
 bool names_one_twice(std::span<const wish> wishes) {
   std::vector<const detail::probe_state*> states;
@@ -125,7 +131,7 @@ std::error_code place(std::span<wish> wishes) {
     const auto modules = modules_now();
     why = look_up(wishes, requests, later, detail);
     if (why != errc::ok) break;
-    answer = registry::instance().attach(requests, later, *modules, detail);
+    answer = registry::instance().attach(requests, later, *modules, guards_call, detail);
     if (answer) why = *answer;
     // One that could not be found before it was known that it is waited for.
     if (why == errc::ok && !later.empty() && modules_now()->counts != modules->counts)

@@ -1,4 +1,8 @@
 // What must be in place before the first probe: barriers, signal handlers, fork handlers.
+//
+// Floor: control, on site, epoch, os, symbols and arch. Of control it knows which copy of the library is at
+// work (presence.hpp), and in engine.cpp the registry, for forks only. Words: to *take over* a signal is to
+// put libprobe's handler into the kernel and to keep the program's action in site::actions.
 #pragma once
 
 #include <libprobe/error.hpp>

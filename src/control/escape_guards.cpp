@@ -5,15 +5,9 @@
 #include <algorithm>
 #include <initializer_list>
 
-#include "control/guards.hpp"
+#include "arch/trap.hpp"
 #include "symbols/modules.hpp"
 #include "symbols/symbol_table.hpp"
-
-// In src/hit; known here by name only, as the site calls them.
-extern "C" {
-bool libprobe_on_longjmp(libprobe::registers& regs);
-libprobe::site::step libprobe_on_spawn(libprobe::site::attachment& guard, libprobe::site::hit& hit);
-}
 
 namespace libprobe::control {
 
@@ -33,9 +27,9 @@ std::vector<std::uintptr_t> entries_of(const symbols::module& libc,
 
 }  // namespace
 
-std::vector<request> escape_guards() {
+std::vector<request> escape_guards(const guard_hooks& hooks) {
   std::vector<request> made;
-#ifndef __SANITIZE_THREAD__  // as in guard_requests()
+#ifndef __SANITIZE_THREAD__  // as in signal_guards()
   const auto modules = symbols::current_modules();
   const auto* const libc = modules->find(reinterpret_cast<std::uintptr_t>(&gnu_get_libc_version));
   if (libc == nullptr) return made;
@@ -45,11 +39,11 @@ std::vector<request> escape_guards() {
   const auto spawns = entries_of(*libc, {"vfork", "__vfork", "posix_spawn", "posix_spawnp"});
   made.reserve(jumps.size() + spawns.size());
   if (arch::knows_jump_buffers()) {
-    for (const auto at : jumps) made.push_back(guard_at(at, libprobe_on_longjmp));
+    for (const auto at : jumps) made.push_back(guard_at(at, hooks.on_longjmp));
   }
   for (const auto at : spawns) {
     made.push_back(guard_at(at, nullptr));
-    made.back().what->before = libprobe_on_spawn;
+    made.back().what->before = hooks.on_spawn;
   }
 #endif
   return made;

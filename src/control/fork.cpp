@@ -1,5 +1,7 @@
 // The registry around a fork: what is whole stays so in the child, and what other threads held there is given
 // back.
+//
+// Words: the *forking thread* is the only one that the child has, under another number.
 #include "control/registry.hpp"
 #include "epoch/epoch.hpp"
 #include "site/actions.hpp"
@@ -8,6 +10,19 @@
 #include "site/thread.hpp"
 
 namespace libprobe::control {
+
+namespace {
+
+/// What lies on the stack of a thread that is gone will soon be something else. True: the attachment's user's
+/// object does. `forking`: the number in the parent of the thread that is here as `me`; 0: not known.
+bool has_lost_owner(site::attachment& a, int forking, int me) noexcept {
+  if (a.on_stack_of == 0 || forking == 0) return false;
+  if (a.on_stack_of != forking) return true;
+  a.on_stack_of = me;
+  return false;
+}
+
+}  // namespace
 
 void registry::before_fork() noexcept {
   settle();
@@ -51,17 +66,6 @@ void registry::settle_copy() noexcept {
   after_fork_in_child();
 }
 
-/// What lies on the stack of a thread that is gone will soon be something else.
-void registry::forget_owner(site::attachment& a, int me) noexcept {
-  if (a.on_stack_of == 0 || fork_.thread == 0) return;
-  if (a.on_stack_of == fork_.thread) {
-    a.on_stack_of = me;
-  } else if (!a.removed) {
-    a.owner = nullptr;
-    queue(a);
-  }
-}
-
 /// What they were in the middle of will not be finished. `before`: the calling thread's number in the parent.
 void registry::forget_other_threads(int before) noexcept {
   // The numbers of threads are new ones.
@@ -75,29 +79,26 @@ void registry::forget_other_threads(int before) noexcept {
   const auto forget_owners = [&](const site::site& at) {
     for (auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
       stop(*a);
-      forget_owner(*a, me);
+      if (!has_lost_owner(*a, fork_.thread, me) || a->removed) continue;
+      a->owner = nullptr;
+      removed_.queue(*a);
     }
   };
   site::sites.for_each(forget_owners);
-  for (const auto& one : gone_) forget_owners(*one.at);
-  std::erase_if(waiting_, [&](const waiting& one) {
-    auto& a = *one.need.what;
-    if (a.on_stack_of == 0 || fork_.thread == 0) return false;
-    if (a.on_stack_of == fork_.thread) {
-      a.on_stack_of = me;
-      return false;
-    }
+  for (const auto& one : modules_.gone()) forget_owners(*one.at);
+  pending_.erase_if([&](site::attachment& a) {
+    if (!has_lost_owner(a, fork_.thread, me)) return false;
     a.owner = nullptr;
-    retire(a);
+    removed_.retire(a);
     return true;
   });
   // A commit that was waiting is gone; what it had taken out waits for the next. By whom it was being
   // removed, and in whose memory it lies, may be gone.
-  for_each_retired([&stop](site::attachment& a) {
+  removed_.for_each_retired([&stop](site::attachment& a) {
     stop(a);
     a.part(a);
   });
-  for (auto* a : queue_) a->part(*a);
+  for (auto* a : removed_.queued()) a->part(*a);
   for (const auto* run = site::self.replacement; run != nullptr; run = run->outer) run->what->begun.add(1);
   if (site::self.chosen != nullptr) site::self.chosen->begun.add(1);
 }

@@ -1,4 +1,7 @@
 // A lock that fork() waits for.
+//
+// Floor: control, on os and arch. Knows nothing else of control.
+// Words: the *holder* is known by the address of its thread-local memory.
 #pragma once
 
 #include <atomic>

@@ -79,7 +79,7 @@ bool jump_planner::link_original(const arch::displaced& first, std::uintptr_t ne
 
 /// From the last copy to the first, since each goes on in the next.
 bool jump_planner::link(const site::site& at, const function_text::ground& ground,
-                        const arch::jump_shape& shape, const wants& of, chain& made) {
+                        const arch::jump_shape& shape, const specification& of, chain& made) {
   std::array<arch::displaced, arch::most_members> plans;
   std::array<std::uintptr_t, arch::most_members> addresses{};
   auto address = at.address;
@@ -121,9 +121,10 @@ bool jump_planner::link(const site::site& at, const function_text::ground& groun
   if (made.about->column == nullptr) made.about->column = take_column().release();
   if (made.about->column == nullptr) return true;  // threads share a counter
   const auto row = from_thread_base(&epoch::row_of_thread);
+  const bool only_called = functions_.is_only_called(at.address);
   const auto counting =
       slots_.get(slot_kind::count, at.address, [&](std::uintptr_t slot, std::span<std::uint8_t> code) {
-        return arch::emit_count(made.about->column, row, of.at_entry, front->code, slot, next, code);
+        return arch::emit_count(made.about->column, row, only_called, front->code, slot, next, code);
       });
   if (!counting) return false;
   made.detour = counting->code;
@@ -165,8 +166,8 @@ bool jump_planner::lead_beside(std::uintptr_t address, const arch::jump_shape& s
 }
 
 bool jump_planner::try_shape(site::site& at, const function_text::ground& ground,
-                             const arch::jump_shape& shape, const wants& of, const beside& breakpoints,
-                             bool in_new_page) {
+                             const arch::jump_shape& shape, const specification& of,
+                             const beside& breakpoints, bool in_new_page) {
   chain made;
   // Where the displaced instruction leaves room for the whole jump, that leads to the detour itself if it
   // can.
@@ -239,7 +240,7 @@ jump_planner::beside jump_planner::breakpoints_beside(std::uintptr_t address,
 /// Under a debugger a jump may need more hops than one.
 void jump_planner::expect(std::size_t probes) { hops_.expect(os::is_traced() ? 4 * probes : probes); }
 
-void jump_planner::plan(site::site& at, std::uint32_t taken, const wants& of) {
+void jump_planner::choose(site::site& at, std::uint32_t taken, const specification& of) {
   function_text::ground here;
   at.why_trap = "no function is known there";
   if (!functions_.ground_at(at.address, here)) return;

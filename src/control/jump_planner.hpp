@@ -7,6 +7,7 @@
 #include "control/function_text.hpp"
 #include "control/hop_store.hpp"
 #include "control/slot_store.hpp"
+#include "control/specification.hpp"
 #include "site/site.hpp"
 
 namespace libprobe::control {
@@ -19,13 +20,8 @@ class jump_planner {
   jump_planner(function_text& functions, slot_store& slots) noexcept : functions_{functions}, slots_{slots} {}
 
   /// Gives a planned site its jump, or says in why_trap why it has none. `taken`: bit n: another probed
-  /// address lies n bytes behind the site's. `after`: some handler runs behind the displaced instruction.
-  struct wants {
-    site::purpose purpose = site::purpose::any;
-    bool after = false, at_entry = false;
-    bool replaced = false;  // some probe there replaces the function
-  };
-  void plan(site::site& at, std::uint32_t taken, const wants& of);
+  /// address lies n bytes behind the site's.
+  void choose(site::site& at, std::uint32_t taken, const specification& of);
 
   /// Where threads that come to an inner boundary of the site's window go on. Before the window is written,
   /// and after it is restored.
@@ -45,12 +41,12 @@ class jump_planner {
     std::uint32_t perhaps = 0;  // bit n: one may be set there
   };
   bool try_shape(site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
-                 const wants& of, const beside& breakpoints, bool in_new_page);
+                 const specification& of, const beside& breakpoints, bool in_new_page);
   static beside breakpoints_beside(std::uintptr_t address, const function_text::ground& ground);
   bool lead_beside(std::uintptr_t address, const arch::jump_shape& shape, const beside& breakpoints,
                    std::uintptr_t detour);
   bool link(const site::site& at, const function_text::ground& ground, const arch::jump_shape& shape,
-            const wants& of, chain& made);
+            const specification& of, chain& made);
   site::detour& detour_of(std::uintptr_t address);
   bool link_entry(site::purpose purpose, chain& made);
   bool link_original(const arch::displaced& first, std::uintptr_t next, chain& made);

@@ -2,7 +2,6 @@
 
 #include <link.h>
 
-#include "control/guards.hpp"
 #include "symbols/modules.hpp"
 #include "symbols/symbol_table.hpp"
 
@@ -13,28 +12,33 @@ namespace {
 // libprobe's own code runs in a hit here, so all that it may use of vector registers is to be saved.
 constexpr arch::vector_use own_code{arch::vector_use::every_file, true};
 
+// Written under control's lock, before a guard stands that reads it.
+constinit loader_hooks told;
+
 bool tell_of_change(registers&) {
-  registry::instance().modules_changed();
+  told.modules_changed();
   return false;
 }
 
 /// The loader's constructors run inside this function, with no exception to be filled in: from there none is
 /// caught.
 bool tell_of_constructors(registers& regs) {
-  if (regs.argument<const void*>(0) == nullptr) registry::instance().place_waiting();
+  if (regs.argument<const void*>(0) == nullptr) told.constructors_begin();
   return false;
 }
 
 }  // namespace
 
-std::vector<request> unloading_guards() {
+std::vector<request> unloading_guards(const loader_hooks& tell) {
+  told = tell;
   std::vector<request> made;
   const auto notify = static_cast<std::uintptr_t>(_r_debug.r_brk);
   if (notify != 0) made.push_back(guard_at(notify, tell_of_change, own_code));
   return made;
 }
 
-std::vector<request> constructor_guards() {
+std::vector<request> constructor_guards(const loader_hooks& tell) {
+  told = tell;
   std::vector<request> made;
   for (const auto& one : symbols::current_modules()->modules) {
     // In libc, and since 2.37 in the loader itself.

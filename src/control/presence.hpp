@@ -1,4 +1,8 @@
 // Several copies of this library in one process: only one of them may change text and signal actions.
+//
+// Floor: control, on symbols and os. Knows nothing else of control.
+// Words: a *copy* is another libprobe in the same process, linked into another module; it *claims* the
+// process before it changes anything, and is *at work* from then on.
 #pragma once
 
 #include <libprobe/error.hpp>

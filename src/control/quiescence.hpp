@@ -1,4 +1,8 @@
 // Proof that nobody is, or will come back, inside a slot that no site uses any more.
+//
+// Floor: control, on os. Knows nothing else of control.
+// Words: a *word* is aligned memory that may hold an instruction pointer; it is *held* while some thread may
+// still load it.
 #pragma once
 
 #include <cstdint>

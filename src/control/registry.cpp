@@ -1,60 +1,18 @@
-// Removal in batches: rest and queue; then unlink all, wait once, free all.
 #include "control/registry.hpp"
 
 #include <algorithm>
 #include <new>
-#include <unordered_set>
 
 #include "control/counter_store.hpp"
-#include "control/text_pass.hpp"
+#include "control/engine.hpp"
+#include "control/presence.hpp"
+#include "control/traced.hpp"
 #include "epoch/backoff.hpp"
 #include "epoch/epoch.hpp"
 #include "epoch/stall.hpp"
-#include "site/actions.hpp"
 #include "site/guest_runs.hpp"
-#include "site/thread.hpp"
 
 namespace libprobe::control {
-
-namespace {
-
-bool wants_breakpoint(const site::site& at) noexcept {
-  for (auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
-    if (!a->removed && !a->disabled) return true;
-  }
-  return false;
-}
-
-/// Takes all removed attachments out of the site's list. A reader that stands on one still finds its way on.
-void unlink_removed(site::site& at) noexcept {
-  at.last = nullptr;
-  auto* link = &at.first;
-  while (auto* a = link->load(std::memory_order_relaxed)) {
-    if (a->removed) {
-      link->store(a->next.load(std::memory_order_relaxed), std::memory_order_release);
-    } else {
-      at.last = a;
-      link = &a->next;
-    }
-  }
-}
-
-site::attachment* get(const std::atomic<void*>& handle) noexcept {
-  return static_cast<site::attachment*>(handle.load(std::memory_order_acquire));
-}
-
-}  // namespace
-
-void registry::set_only(site::site& at) noexcept {
-  auto* const first = at.first.load(std::memory_order_relaxed);
-  const bool alone = first != nullptr && first == at.last;
-  at.only.store(alone && first->pre_handler != nullptr ? first : nullptr, std::memory_order_release);
-  at.follower.store(alone ? first->pool : nullptr, std::memory_order_release);
-  if (at.through == nullptr) return;
-  const bool direct = at.detour_for == site::purpose::replace && epoch::barriers_are_asymmetric() && alone &&
-                      !first->resting.load(std::memory_order_relaxed);
-  at.through->direct.store(direct ? first->direct : nullptr, std::memory_order_release);
-}
 
 registry& registry::instance() noexcept {
   // Never destroyed: probes of static storage duration come here from their destructors.
@@ -63,12 +21,62 @@ registry& registry::instance() noexcept {
   return *one;
 }
 
-void registry::queue(site::attachment& a) noexcept {
-  a.removed = true;
-  a.resting.store(true, std::memory_order_relaxed);
-  if (a.counts && a.book != nullptr) a.book->shown.store(a.book->hits(), std::memory_order_relaxed);
-  set_only(*a.where);
-  queue_.push_back(&a);  // room was reserved at registration
+std::optional<errc> registry::attach(std::span<request> requests, std::span<waiting> later,
+                                     const symbols::snapshot& known, const guard_hooks& hooks,
+                                     std::string& detail) {
+  const site::quiet no_handlers;
+  errc why = errc::ok;
+  bool queued = false;
+  {
+    const std::lock_guard guard{lock_};
+    bool elsewhere = false;
+    try {
+      why = prepare(requests, later, known, hooks, detail, elsewhere);
+    } catch (const std::bad_alloc&) {
+      why = errc::out_of_memory;
+    }
+    if (elsewhere) return std::nullopt;
+    if (why == errc::ok) why = placing_.place(requests, detail, which_will_do());
+    if (why == errc::ok) {
+      const auto traps = std::count_if(requests.begin(), requests.end(), [](const request& r) {
+        return r.what->where.load()->now == site::text::breakpoint;
+      });
+      tell_of_breakpoints(static_cast<std::size_t>(traps), requests.size());
+    }
+    // Found in a module that came after `known`, and has gone since.
+    const bool untouched =
+        std::none_of(requests.begin(), requests.end(), [](const request& r) { return r.what == nullptr; });
+    if (why == errc::not_executable && untouched && modules_.look() && modules_.any_left_since(known.counts))
+      return std::nullopt;
+    if (why == errc::ok) wait_for_modules(later);
+    removed_.tidy();
+    queued = why != errc::ok && removed_.any_queued();
+  }
+  stay_loaded();
+  if (queued) commit();  // frees what was placed for a moment
+  return why;
+}
+
+/// What must be there before any of them can be placed.
+errc registry::prepare(std::span<request> requests, std::span<waiting> later, const symbols::snapshot& known,
+                       const guard_hooks& hooks, std::string& detail, bool& elsewhere) {
+  if (const auto why = prepare_engine(detail); why != errc::ok) return why;
+  if (!modules_.look()) return errc::out_of_memory;
+  elsewhere = modules_.lead_elsewhere(requests, known);
+  if (elsewhere) return errc::ok;
+  pending_.reserve(later.size());
+  if (!guards_.are_complete()) {
+    if (const auto why = guards_.put(requests, hooks, detail); why != errc::ok) return why;
+  }
+  if (later.empty() || modules_.told_of_constructors()) return errc::ok;
+  detail = "this system's loader does not tell when it has loaded a module";
+  return errc::module_not_found;
+}
+
+/// Cannot fail: there is room, and the guards stand.
+void registry::wait_for_modules(std::span<waiting> later) noexcept {
+  for (const auto& one : later) removed_.replace_gone(one.need);
+  pending_.add(later);
 }
 
 void registry::detach(handles which) noexcept {
@@ -76,129 +84,14 @@ void registry::detach(handles which) noexcept {
   settle();
   const std::lock_guard guard{lock_};
   for (auto* handle : which) {
-    auto* a = get(*handle);
+    auto* a = attachment_of(*handle);
     if (a == nullptr || a->removed) continue;
     if (a->where.load() == nullptr) {
-      stop_waiting(*a);
+      pending_.remove(*a);
     } else {
-      queue(*a);
+      removed_.queue(*a);
     }
   }
-}
-
-errc registry::take_out_queued() noexcept {
-  // A gone site and the one that has taken its place have one address.
-  const auto by_place = [](const site::attachment* a, const site::attachment* b) {
-    const auto *one = a->where.load(), *other = b->where.load();
-    return one->address != other->address ? one->address < other->address : std::less<>{}(one, other);
-  };
-  if (!std::is_sorted(queue_.begin(), queue_.end(), by_place))  // as lists of functions mostly are
-    std::sort(queue_.begin(), queue_.end(), by_place);
-  touched_.clear();
-  for (const auto* a : queue_) {
-    if (touched_.empty() || touched_.back() != a->where) touched_.push_back(a->where);
-  }
-  for (auto* at : touched_) {
-    unlink_removed(*at);
-    set_only(*at);
-  }
-  for (auto* a : queue_) {
-    a->where.store(nullptr, std::memory_order_release);
-    --attached_;
-    retire(*a);
-  }
-  queue_.clear();
-
-  const auto idle = std::stable_partition(
-      touched_.begin(), touched_.end(), [](const site::site* at) { return at->now == site::text::original; });
-  const auto still_wanted =
-      std::stable_partition(idle, touched_.end(), [](const site::site* at) { return wants_breakpoint(*at); });
-  const auto answer = restore({still_wanted, touched_.end()}, site::text::original);
-
-  for (auto* at : touched_) {
-    // A breakpoint that could not be taken back keeps its site, so that it stays harmless.
-    if (at->now != site::text::original || at->first.load(std::memory_order_relaxed) != nullptr) continue;
-    if (at->gone) {
-      // None there: it went just now, with nothing registered any more, and is retired.
-      if (std::erase_if(gone_, [at](const departed& one) { return one.at == at; }) == 0) continue;
-    } else {
-      site::sites.erase(at->address);
-      if (at->through != nullptr) at->through->at.store(nullptr, std::memory_order_release);
-      if (at->yields) std::erase(yielding_, at);
-    }
-    retired_.add(*at);
-  }
-  return_to_jumps();
-  return answer;
-}
-
-/// Those that gave way have their jumps back, if all who needed it are gone.
-void registry::return_to_jumps() noexcept {
-  auto all = std::move(yielding_);  // modules may go meanwhile: then these are gone
-  std::erase_if(all, [this](site::site* at) {
-    if (at->gone) return true;
-    for (std::size_t i = 1; i < at->jump->shape.window; ++i) {
-      if (site::sites.find(at->address + i) != nullptr) return false;
-    }
-    at->yields = false;
-    set_body(*at);
-    // Refused: it stays a breakpoint, which is as good.
-    if (at->now != site::text::original) restore({&at, 1}, site::text::jump);
-    return true;
-  });
-  std::erase_if(all, [](const site::site* at) { return at->gone; });
-  yielding_ = std::move(all);
-}
-
-/// Unlinked: waits until no hit can hold it any more.
-void registry::retire(site::attachment& a) noexcept {
-  a.free = free_attachment;
-  retired_.add(a);
-}
-void registry::free_attachment(epoch::retired& what) noexcept {
-  auto& a = static_cast<site::attachment&>(what);
-  if (a.release(a)) return;
-  a.next_retired = std::exchange(instance().in_use_, &a);
-}
-
-/// Tries again. One that those asked for wait for: calls of a replacement are still running; null: none.
-const site::attachment* registry::free_in_use(const handles* only) noexcept {
-  const site::attachment* running = nullptr;
-  for (auto** link = &in_use_; *link != nullptr;) {
-    auto& a = static_cast<site::attachment&>(**link);
-    auto* const next = a.next_retired;
-    if (a.release(a)) {
-      *link = next;
-      continue;
-    }
-    const bool asked = only == nullptr || std::find(only->begin(), only->end(), a.handle) != only->end();
-    if (asked && a.is_running()) running = &a;
-    link = &a.next_retired;
-  }
-  return running;
-}
-
-/// Only when no more than the table's own sites can lead into a slot.
-void registry::reclaim_code() noexcept {
-  if (!slots_.past_bound(site::sites.size()) || !retired_.empty() || in_use_ != nullptr) return;
-  try {
-    std::unordered_set<const site::slot*> in_use;
-    site::sites.for_each([&in_use](const site::site& at) { in_use.insert(at.code); });
-    slots_.reclaim_idle(in_use);
-  } catch (const std::bad_alloc&) {
-    // They stay, as they would if one of them were still in use.
-  }
-}
-
-/// Takes all that is queued out of what hits may find. The ticket that covers it, and all that was taken out
-/// before; 0: there is nothing to wait for.
-epoch::ticket registry::retire_queued(errc& answer) noexcept {
-  answer = take_out_queued();
-  site::sites.retire_outgrown(retired_);
-  site::chunks.retire_outgrown(retired_);
-  site::landings.retire_outgrown(retired_);
-  site::hop_pages.retire_outgrown(retired_);
-  return retired_.empty() ? 0 : retired_.seal();
 }
 
 errc registry::commit(const handles* only) noexcept {
@@ -210,18 +103,18 @@ errc registry::commit(const handles* only) noexcept {
   epoch::ticket covered = 0;
   {
     const std::lock_guard guard{lock_};
-    look_at_modules();
-    covered = retire_queued(answer);
-    if (covered == 0 && in_use_ == nullptr) return answer;
+    modules_.look();
+    covered = removed_.take_out(answer);
+    if (covered == 0 && !removed_.any_in_use()) return answer;
   }
   if (covered != 0) epoch::wait(covered);
   epoch::stall_watch told;
   for (epoch::backoff patience;; patience.wait()) {
     const std::lock_guard guard{lock_};
-    retired_.free_complete();
-    reclaim_code();
+    removed_.free_complete();
+    if (removed_.is_over()) planner_.reclaim_idle_code();
     // A replacement may run for hours: that holds up who removes it, and no other commit.
-    const auto* const running = free_in_use(only);
+    const auto* const running = removed_.free_in_use(only);
     if (running == nullptr) return answer;
     site::end_runs_of_gone_guests();
     if (patience.long_since()) told.look_at_calls(running->was_at);
@@ -241,34 +134,11 @@ errc registry::set_disabled(std::atomic<void*>& handle, bool disabled) noexcept 
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};
-  auto* a = get(handle);
+  auto* a = attachment_of(handle);
   if (a == nullptr || a->removed) return errc::not_registered;
   if (a->disabled == disabled) return errc::ok;
-  look_at_modules();
-  site::site* const at = a->where;
-  a->disabled = disabled;
-  if (at == nullptr || at->gone) {
-    a->resting.store(disabled, std::memory_order_release);
-    return errc::ok;
-  }
-  const bool wanted = wants_breakpoint(*at);
-  errc answer = errc::ok;
-  if (wanted != (at->now != site::text::original)) {
-    std::vector<site::site*> one;
-    try {
-      one.push_back(at);
-      answer = wanted ? write(one, site::text::jump) : restore(one, site::text::original);
-    } catch (const std::bad_alloc&) {
-      answer = errc::out_of_memory;
-    }
-  }
-  if (answer == errc::ok) {
-    a->resting.store(disabled, std::memory_order_release);
-    set_only(*at);
-  } else {
-    a->disabled = !disabled;  // refused: all stays as it was
-  }
-  return answer;
+  modules_.look();
+  return placing_.set_disabled(*a, disabled);
 }
 
 bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
@@ -276,7 +146,7 @@ bool registry::is_registered(const std::atomic<void*>& handle) noexcept {
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};
-  const auto* a = get(handle);
+  const auto* a = attachment_of(handle);
   if (a == nullptr || a->removed) return false;
   const site::site* const at = a->where;
   return at == nullptr || !at->gone;
@@ -286,41 +156,45 @@ std::vector<entry> registry::list() {
   const site::quiet no_handlers;
   settle();
   const std::lock_guard guard{lock_};
-  look_at_modules();
+  modules_.look();
   std::vector<entry> entries;
-  const auto add = [&entries](const site::site& at, const std::shared_ptr<const symbols::module>& gone_with) {
-    for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) {
-      if (a->removed || a->owner == nullptr) continue;  // a guard is nobody's
-      entries.push_back(
-          {at.address,
-           a->kind,
-           a->disabled,
-           at.plan.how,
-           at.now == site::text::jump,
-           at.jump != nullptr && !at.yields && !at.retreated ? at.jump->shape.how : arch::tactic::breakpoint,
-           at.yields      ? "another probe needs the text of its jump"
-           : at.retreated ? "too many branches led into the jump"
-                          : at.why_trap,
-           a->book->hits(),
-           a->missed->load(std::memory_order_relaxed),
-           gone_with,
-           {},
-           {}});
-    }
-  };
-  site::sites.for_each([&add](const site::site& at) { add(at, nullptr); });
-  for (const auto& one : gone_) add(*one.at, one.with);
-  for (const auto& one : waiting_) {
-    entry row{};
-    row.kind = one.need.what->kind;
-    row.disabled = one.need.what->disabled;
-    row.waits_for = one.name;
-    row.why_not_placed = one.why;
-    entries.push_back(std::move(row));
-  }
+  site::sites.for_each([&entries](const site::site& at) { add_entries(at, nullptr, entries); });
+  for (const auto& one : modules_.gone()) add_entries(*one.at, one.with, entries);
+  for (const auto& one : pending_.list()) add_entry(one, entries);
   std::stable_sort(entries.begin(), entries.end(),
                    [](const entry& a, const entry& b) { return a.address < b.address; });
   return entries;
+}
+
+void registry::modules_changed() noexcept {
+  // libc has loaded something for libprobe itself: whatever went meanwhile is noticed by the next call.
+  if (lock_.is_mine()) return;
+  const site::quiet no_handlers;
+  settle();
+  const std::lock_guard guard{lock_};
+  // Those that have come are of no interest until somebody wants probes there.
+  if (modules_.any_left_since(symbols::current_counts())) modules_.look();
+}
+
+void registry::place_waiting() noexcept {
+  if (lock_.is_mine()) return;  // as in modules_changed()
+  const site::quiet no_handlers;
+  settle();
+  try {
+    std::vector<pending_probes::sought> names;
+    {
+      const std::lock_guard guard{lock_};
+      names = pending_.all();
+    }
+    if (names.empty()) return;
+    pending_probes::look_up(names, lookups_);
+    const std::lock_guard guard{lock_};
+    if (!modules_.look()) return;
+    auto found = pending_.found(names);
+    pending_.place(found, placing_, which_will_do());
+  } catch (const std::bad_alloc&) {
+    // They wait on, for the next module.
+  }
 }
 
 }  // namespace libprobe::control

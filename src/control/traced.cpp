@@ -6,9 +6,13 @@
 #include <array>
 #include <atomic>
 
+#include "arch/machine.hpp"
 #include "control/engine.hpp"
+#include "os/masks.hpp"
 #include "os/raw.hpp"
+#include "os/signals.hpp"
 #include "os/tracer.hpp"
+#include "site/thread.hpp"
 
 namespace libprobe::control {
 
@@ -19,8 +23,23 @@ constinit std::atomic<bool> quiet{false};
 
 }  // namespace
 
-void set_deaf_thread(int id) noexcept { deaf.store(id, std::memory_order_relaxed); }
 int deaf_thread() noexcept { return deaf.load(std::memory_order_relaxed); }
+
+bool unblock_trap() {
+  std::uint64_t before = 0;
+  os::change_mask(SIG_UNBLOCK, os::signal_bit(SIGTRAP), &before);
+  auto& blocked = site::self.trap_blocked;
+  blocked = blocked || (before & os::signal_bit(SIGTRAP)) != 0;
+  const auto offset = reinterpret_cast<std::uintptr_t>(&blocked) - arch::thread_base();
+  deaf.store(os::unblock_in_other_threads(SIGTRAP, static_cast<std::ptrdiff_t>(offset)),
+             std::memory_order_relaxed);
+  return deaf_thread() == 0;
+}
+
+std::string why_blocked() {
+  return fmt::format("{} has SIGTRAP blocked, and {} that be changed", os::describe_thread(deaf_thread()),
+                     os::is_traced() ? "a debugger does not let" : "the kernel does not let");
+}
 
 bool writes_avoid_traps() noexcept {
   return os::is_traced() || deaf_thread() != 0 || quiet.load(std::memory_order_relaxed);

@@ -75,11 +75,10 @@ void leave_for(std::uintptr_t from, std::uintptr_t to) noexcept {
   if (leaves_handler) forget_left_behind();
 }
 
-}  // namespace libprobe::hit
-
-extern "C" bool libprobe_on_longjmp(libprobe::registers& regs) {
-  using namespace libprobe;
+bool on_longjmp(registers& regs) noexcept {
   const auto to = arch::longjmp_target(regs.argument<std::uintptr_t>(0));
-  if (to != 0) hit::leave_for(regs.sp(), to);
+  if (to != 0) leave_for(regs.sp(), to);
   return false;
 }
+
+}  // namespace libprobe::hit

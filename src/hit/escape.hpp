@@ -19,7 +19,8 @@ namespace libprobe::hit {
 /// over, and so are replacements. Outside of a section; unwind handlers may run.
 void leave_for(std::uintptr_t from, std::uintptr_t to) noexcept;
 
-}  // namespace libprobe::hit
+/// What guards at the entries of longjmp and its like call (control::guard_hooks): stands in for the first
+/// instruction, which then runs: always false.
+bool on_longjmp(registers& regs) noexcept;
 
-/// Stands in for the first instruction of longjmp and its like, which then runs: always false.
-extern "C" bool libprobe_on_longjmp(libprobe::registers& regs);
+}  // namespace libprobe::hit

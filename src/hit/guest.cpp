@@ -38,10 +38,9 @@ bool settle_guest_between_hits() noexcept {
   return settle_guest();
 }
 
-}  // namespace libprobe::hit
-
-extern "C" libprobe::site::step libprobe_on_spawn(libprobe::site::attachment& /*guard*/,
-                                                  libprobe::site::hit& /*hit*/) {
-  libprobe::hit::expect_guest();
-  return libprobe::site::step::go_on;
+site::step on_spawn(site::attachment& /*guard*/, site::hit& /*hit*/) noexcept {
+  expect_guest();
+  return site::step::go_on;
 }
+
+}  // namespace libprobe::hit

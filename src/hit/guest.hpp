@@ -6,6 +6,8 @@
 // may be. When the thread itself goes on, such children have gone.
 #pragma once
 
+#include "site/site.hpp"
+
 namespace libprobe::hit {
 
 /// From now on the code that runs here may be a child's. Inside a section, in a handler, as what follows.
@@ -16,5 +18,8 @@ void expect_guest() noexcept;
 bool settle_guest() noexcept;
 /// The same in no section and no handler.
 bool settle_guest_between_hits() noexcept;
+
+/// What guards at the entries of vfork and its like call (control::guard_hooks).
+site::step on_spawn(site::attachment& guard, site::hit& hit) noexcept;
 
 }  // namespace libprobe::hit

@@ -3,6 +3,8 @@
 
 #include <ucontext.h>
 
+#include <libprobe/registers.hpp>
+
 #include "site/actions.hpp"
 
 namespace libprobe::hit {
@@ -18,5 +20,9 @@ void reset_action(int signo) noexcept;
 void keep_trap(const siginfo_t& info) noexcept;
 /// Sends it again, if there is one and the thread would take it.
 void send_kept_trap() noexcept;
+
+/// What guards at system calls that change signal actions and masks call (control::guard_hooks): stands in
+/// for the system call. False: it is another one, which runs as it is. Signal-safe.
+bool answer_signal_call(registers& regs) noexcept;
 
 }  // namespace libprobe::hit

@@ -124,12 +124,7 @@ bool take_kept_trap(const arch::system_call_words& call, long& answer) noexcept 
 
 }  // namespace
 
-}  // namespace libprobe::hit
-
-/// Stands in for a displaced system-call instruction; see src/control/guards.cpp. False: another system call,
-/// which runs as it is. Signal-safe.
-extern "C" bool libprobe_answer_signal_call(libprobe::registers& regs) {
-  using namespace libprobe;
+bool answer_signal_call(registers& regs) noexcept {
   const auto call = arch::system_call_at(regs);
   const auto& a = call.arguments;
   const bool pending = call.number == __NR_rt_sigpending;
@@ -139,17 +134,17 @@ extern "C" bool libprobe_answer_signal_call(libprobe::registers& regs) {
   switch (call.number) {
     case __NR_rt_sigaction:
       if (first < 1 || first > site::last_signal || first == SIGKILL || first == SIGSTOP) return false;
-      answer = hit::change_action(first, a[1], a[2]);
+      answer = change_action(first, a[1], a[2]);
       break;
     case __NR_rt_sigprocmask:
-      answer = hit::change_mask(first, a[1], a[2]);
+      answer = change_mask(first, a[1], a[2]);
       break;
     case __NR_rt_sigtimedwait:
-      if (!hit::take_kept_trap(call, answer)) return false;
+      if (!take_kept_trap(call, answer)) return false;
       break;
     case __NR_rt_sigpending:
       answer = arch::system_call(call.number, a[0], a[1]);
-      if (answer == 0 && site::self.trap_pending) hit::written<std::uint64_t>(a[0]) |= hit::trap;
+      if (answer == 0 && site::self.trap_pending) written<std::uint64_t>(a[0]) |= trap;
       break;
     default:
       return false;
@@ -157,3 +152,5 @@ extern "C" bool libprobe_answer_signal_call(libprobe::registers& regs) {
   arch::answer_system_call(regs, answer);
   return true;
 }
+
+}  // namespace libprobe::hit
