@@ -1,6 +1,6 @@
-// A shared library exports what its public headers declare. Those with something to define are compiled first of all in
-// the sources that define it, with default visibility in the place of -fvisibility=hidden (see CMakeLists.txt): so no
-// name of theirs needs a mark.
+// A shared library exports what its public headers declare. Those with something to define are compiled first
+// of all in the sources that define it, with default visibility in the place of -fvisibility=hidden (see
+// CMakeLists.txt): so no name of theirs needs a mark.
 #pragma once
 
 #pragma GCC visibility push(default)
