@@ -5,7 +5,8 @@
 #include "support/retprobing.hpp"
 
 extern "C" {
-// clang-format off: it never comes to an end with these
+// The formatter never comes to an end with these.
+// clang-format off
 #define SHAPES(X)                                                                                  \
   X(jmp_short) X(jmp_near) X(jmp_indirect) X(jcc) X(jrcxz) X(loop) X(call) X(call_function)        \
   X(call_indirect) X(push) X(sub_rsp) X(endbr) X(rip_relative) X(compare_rip)                      \
