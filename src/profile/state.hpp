@@ -10,7 +10,7 @@
 
 namespace libprobe {
 
-class profiler::state {
+class __attribute__((visibility("hidden"))) profiler::state {
  public:
   explicit state(profile_options options);
   ~state();
