@@ -1,7 +1,11 @@
 // state: the extended state, vector registers and what belongs to them: what a handler may touch, what must
 // be saved.
 //
-// The port gives (port/state.hpp): `vector_use`, a set of it; all_saved(), what a signal's frame holds.
+// The port gives (port/state.hpp): `vector_use`, a set of it, as one word that its assembly reads, with
+//   nothing (the default), vectors(): all vector registers, and arithmetic's flags, whole(): what has no name
+//   here, too, in_ordinary_context(): nothing, but handlers must run there; add(), within(); vectors_only(),
+//   is_vectors(), is_more_than_vectors(), ordinary(); of(bits), bits();
+// all_saved(), what a signal's frame holds.
 #pragma once
 
 #include <cstddef>

@@ -18,7 +18,7 @@ struct api::kind_of<jprobe> : plain_kind<jprobe_attachment> {
     a.before = jprobe_before;
     a.counts_itself = true;
     a.vectors = vectors_of(p.flags, p.entry);
-    a.vectors.add(arch::vector_use{arch::vector_use::nothing, false, true});
+    a.vectors.add(arch::vector_use::in_ordinary_context());
     need.code = true;
     need.entry = true;
     return errc::ok;

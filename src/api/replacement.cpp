@@ -20,7 +20,7 @@ void begin_count(site::counter& counter, std::atomic<std::uint64_t>& by_others,
 void allow_direct_call(api::replacement_attachment& a, bool keeps) {
   const bool counted = a.book->own.column.load(std::memory_order_relaxed) != nullptr &&
                        a.column_of_begun != nullptr && a.column_of_ended != nullptr;
-  if (!counted || a.stack_bytes != 0 || a.vectors.most() > arch::vector_use::every_file) return;
+  if (!counted || a.stack_bytes != 0 || a.vectors.is_more_than_vectors()) return;
   a.call.entry = a.entry;
   a.call.hits = a.book->own.column.load(std::memory_order_relaxed);
   a.call.begun = a.column_of_begun.get();

@@ -10,7 +10,7 @@ namespace libprobe::control {
 namespace {
 
 // libprobe's own code runs in a hit here, so all that it may use of vector registers is to be saved.
-constexpr arch::vector_use own_code{arch::vector_use::every_file, true};
+constexpr arch::vector_use own_code = arch::vector_use::vectors();
 
 // Written under control's lock, before a guard stands that reads it.
 constinit loader_hooks told;

@@ -132,8 +132,8 @@ void registration::link(request& r) noexcept {
   a.where = at;
   a.was_at = r.address;
   a.handle = r.handle;
-  if (at->keeps_more_than_vectors && a.return_vectors.most() == arch::vector_use::every_file)
-    a.return_vectors = arch::vector_use{arch::vector_use::everything};
+  if (at->keeps_more_than_vectors && a.return_vectors.is_vectors())
+    a.return_vectors = arch::vector_use::whole();
   if (at->detour_for == site::purpose::count) a.count_in(at->through->column);
   if (at->through != nullptr) {  // before the hooks can be found
     auto wanted = arch::vector_use::of(at->through->vectors.load(std::memory_order_relaxed));

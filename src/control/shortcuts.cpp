@@ -38,9 +38,9 @@ void set_body(site::site& at) noexcept {
 
 void set_saved_vectors(const site::site& at, arch::vector_use wanted) noexcept {
   if (at.detour_for == site::purpose::replace) {
-    wanted.add(arch::vector_use{arch::vector_use::nothing, false, true});
+    wanted.add(arch::vector_use::in_ordinary_context());
   } else if (at.keeps_more_than_vectors) {
-    wanted.add(arch::vector_use{arch::vector_use::everything});
+    wanted.add(arch::vector_use::whole());
   }
   at.through->vectors.store(wanted.bits(), std::memory_order_relaxed);
 }

@@ -59,8 +59,7 @@ bool covers(const site::site& at, std::uintptr_t address) noexcept {
 }
 
 bool uses_every_vector_file(const request& r) noexcept {
-  return r.what->vectors.most() == arch::vector_use::every_file ||
-         r.what->return_vectors.most() == arch::vector_use::every_file;
+  return r.what->vectors.is_vectors() || r.what->return_vectors.is_vectors();
 }
 
 }  // namespace

@@ -1,4 +1,9 @@
-// Reader sections and grace periods. Knows not what it protects.
+// Reader sections and grace periods: what a hit has found stays until it is done. Knows not what it protects.
+//
+// Floor: on os and arch. Words: a *section* is the time in which a reader may hold what it has found; the
+// *epoch* a number that each ticket moves on; a *ticket* stands for the grace period that covers all that was
+// unlinked before it was taken; *complete*, no section is older; a *record*, where a thread notes its
+// section; *retired*, unlinked and waiting.
 //
 // Guarantees, in the manner of liburcu:
 //  1. What a reader finds inside a section stays until it leaves, provided the writer unlinked it, took a

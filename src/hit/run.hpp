@@ -1,5 +1,14 @@
-// Runs a site's handlers. Everything in this folder runs at a hit: it allocates, locks and throws nothing,
-// and calls nothing but raw system calls and the user's handlers.
+// What runs when a probe is hit: the handlers, and the displaced instruction. Ways in: a trap (trap.cpp), a
+// jump (detour.cpp), a function's entry or return in ordinary context (ordinary.cpp), a fault (fault.cpp), a
+// signal that interrupts one of these (signal.cpp), a way out that is no return (escape.hpp, unwind.cpp).
+// This page: the handlers, which all ways in have in common.
+//
+// Everything in this folder allocates, locks and throws nothing, and calls nothing but raw system calls and
+// the user's handlers: unit.structure.hit_path holds the objects to it. Floor: on site, epoch, os and arch;
+// beside control, which it does not include; below api. Words: a *section* (epoch) is the time in which a hit
+// may hold sites; *busy*, inside of a handler or of libprobe: further hits run none; *ordinary context*,
+// outside of signal handlers; a *followed call*, one that will return to a slot of ours; *guest*, see
+// guest.hpp; *shown*, the state that the program's own handlers shall see of a thread in our code.
 #pragma once
 
 #include "epoch/epoch.hpp"

@@ -1,5 +1,14 @@
-// Linux's system calls by instructions of our own. Those of libc lie in text that may be in the middle of a
-// change just now (src/control/guards.cpp puts probes there), may be interposed, and set errno.
+// Linux, for the rest of libprobe: system calls by instructions of our own (this page), and on them text,
+// code memory, barriers, signals and masks, threads, stacks, maps, processes and tracers, a page each. Knows
+// no probes.
+//
+// libc's own system calls lie in text that may be in the middle of a change just now
+// (src/control/signal_guards.cpp puts probes there), may be interposed, and set errno.
+//
+// Floor: the ground. Includes arch (system calls, and what a CPU needs where code changes), which includes
+// os/result.hpp. Words: *raw*, without libc; *signal-safe*, at any moment, in any handler; *quiet*, with
+// signals blocked; a *guest*, a child that borrows this memory (vfork); *translated*, run by an emulator; a
+// *deaf* thread, one that has SIGTRAP blocked for good.
 #pragma once
 
 #include <asm/unistd.h>

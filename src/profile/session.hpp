@@ -1,5 +1,10 @@
-// What the hooks of one profiler share: set before the first hit, then only read, but for the list of
-// buffers.
+// Profiles: many functions under probes, their calls in buffers of each thread's own, reports and pictures of
+// them. This page: what the hooks of one profiler share, set before the first hit and then only read, but for
+// the list of buffers.
+//
+// Floor: on the public headers alone, as a user's program. Words: a *session* is one profiler's run; a
+// *buffer*, one thread's calls; a *frame*, one of them on the stack now; *self* time, less that of calls
+// inside.
 #pragma once
 
 #include <libprobe/functions.hpp>

@@ -1,4 +1,16 @@
-// One probed address: how its instruction runs, and who wants to know. Where hit and control meet.
+// Where hit and control meet: what is known of each probed address, and of each thread that hits one.
+//
+// Here: a site, and who wants to know of it. Beside it: their table (table.hpp: one writer, readers in any
+// signal handler), slots, detours and landings (code that hits run through), followed calls, ledgers and
+// counters (counts, one word for each thread), a thread's state (thread.hpp), runs in guests, who writes text
+// (text_owner.hpp).
+//
+// Floor: on os, arch, epoch and symbols; below hit and control, which never include each other: control
+// writes here, under its lock, and hits read, inside a section (epoch), without any. Words: a *site* is one
+// probed address; an *attachment* one probe that is registered there; its *hooks* are what a hit calls;
+// *resting*, disabled or removed; a *hit*, one execution of a site; the *displaced instruction*, the one that
+// a breakpoint or a jump stands in the place of; a *landing*, where a thread goes on that traps inside of a
+// jump's window; a *ledger*, where the counts of one registration are.
 #pragma once
 
 #include <atomic>

@@ -1,6 +1,10 @@
-// Names <-> addresses of the running process. Knows no patching and no CPU beyond what arch.hpp tells.
+// Names <-> addresses of the running process: modules, symbols, functions' extents, and where probes must not
+// go. Knows no patching, and of a CPU what linkage looks like.
 //
 // Everything here may block (its own lock, the loader's), allocates, and runs on any thread outside handlers.
+// Floor: on os and arch. Words: a *module* is a loaded file, the program's own too; a *snapshot*, all modules
+// at one moment; an *extent*, the code of one function; a *candidate*, one of the places that a name may
+// mean; *denied*, an address that no probe may have (src/symbols/deny.cpp tells why).
 #pragma once
 
 #include <cstdint>

@@ -13,6 +13,9 @@ class vector_use {
   constexpr vector_use() = default;
   constexpr explicit vector_use(level most, bool /*arithmetic*/ = false, bool ordinary = false) noexcept
       : bits_{static_cast<std::uint32_t>(most) | (ordinary ? ordinary_bit : 0)} {}
+  static constexpr vector_use vectors() noexcept { return vector_use{every_file, true}; }
+  static constexpr vector_use whole() noexcept { return vector_use{everything}; }
+  static constexpr vector_use in_ordinary_context() noexcept { return vector_use{nothing, false, true}; }
   static constexpr vector_use of(std::uint32_t bits) noexcept {
     vector_use made;
     made.bits_ = bits;
@@ -22,6 +25,8 @@ class vector_use {
   [[nodiscard]] constexpr level most() const noexcept { return static_cast<level>(bits_ & level_bits); }
   [[nodiscard]] constexpr bool arithmetic() const noexcept { return false; }
   [[nodiscard]] constexpr bool ordinary() const noexcept { return (bits_ & ordinary_bit) != 0; }
+  [[nodiscard]] constexpr bool is_vectors() const noexcept { return most() == every_file; }
+  [[nodiscard]] constexpr bool is_more_than_vectors() const noexcept { return most() > every_file; }
   [[nodiscard]] constexpr bool within(vector_use saved) const noexcept {
     return most() <= saved.most() && (bits_ & ~saved.bits_ & ordinary_bit) == 0;
   }

@@ -22,6 +22,9 @@ class vector_use {
   constexpr explicit vector_use(level most, bool arithmetic = false, bool ordinary = false) noexcept
       : bits_{most | (arithmetic || most == everything ? arithmetic_bit : 0) |
               (ordinary ? ordinary_bit : 0)} {}
+  static constexpr vector_use vectors() noexcept { return vector_use{every_file, true}; }
+  static constexpr vector_use whole() noexcept { return vector_use{everything}; }
+  static constexpr vector_use in_ordinary_context() noexcept { return vector_use{nothing, false, true}; }
   static constexpr vector_use of(std::uint32_t bits) noexcept {
     vector_use made;
     made.bits_ = bits;
@@ -32,6 +35,8 @@ class vector_use {
   [[nodiscard]] constexpr level most() const noexcept { return static_cast<level>(bits_ & level_bits); }
   [[nodiscard]] constexpr bool arithmetic() const noexcept { return (bits_ & arithmetic_bit) != 0; }
   [[nodiscard]] constexpr bool ordinary() const noexcept { return (bits_ & ordinary_bit) != 0; }
+  [[nodiscard]] constexpr bool is_vectors() const noexcept { return most() == every_file; }
+  [[nodiscard]] constexpr bool is_more_than_vectors() const noexcept { return most() > every_file; }
   [[nodiscard]] constexpr bool within(vector_use saved) const noexcept {
     return (bits_ & level_bits) <= (saved.bits_ & level_bits) && (bits_ & ~saved.bits_ & ~level_bits) == 0;
   }
