@@ -32,7 +32,9 @@ constexpr loader_hooks deaf{[]() noexcept {}, []() noexcept {}};
 
 std::size_t guards_that_stand() {
   std::size_t count = 0;
-  site::sites.for_each([&count](const site::site& at) { count += at.stand_in != nullptr ? 1 : 0; });
+  site::sites.for_each([&count](const site::site& at) {
+    for (const auto* a = at.first.load(); a != nullptr; a = a->next.load()) count += a->kind == 'g' ? 1 : 0;
+  });
   return count;
 }
 

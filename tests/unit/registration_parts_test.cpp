@@ -130,6 +130,7 @@ TEST_F(Placing, OneThatCannotBePlacedLeavesAllAsItWas) {
   EXPECT_NE(parts.placing.place(requests, detail), errc::ok);
   EXPECT_NE(detail, "");
   EXPECT_EQ(now(), before);
+  EXPECT_EQ(parts.planner.write_code(), errc::ok);  // of what is left to be written
   parts.planner.slots().set_idle_bound(0);
   EXPECT_FALSE(parts.planner.slots().past_bound(0)) << "a slot is left";
   EXPECT_EQ(first.where.load(), nullptr);

@@ -116,6 +116,31 @@ TEST_F(TextPass, WhereTheKernelRefusesAllStayAsTheyWere) {
   EXPECT_EQ(byte(0x100), filler);
 }
 
+/// Whichever write it is: what earlier phases have written is taken back.
+TEST_F(TextPass, ARefusalInALaterPhaseLeavesAllAsTheyWere) {
+  static int left;
+  bool any_refused = true;
+  for (int nth = 0; any_refused; ++nth) {
+    ASSERT_LT(nth, 20);
+    auto& first = make_jump(0x200);
+    auto& second = make_jump(page + 0x200);
+    left = nth;
+    os::set_write_refusal([](std::uintptr_t) { return left-- == 0; });
+    const auto why = write({&first, &second}, site::text::jump);
+    any_refused = why != errc::ok;
+    os::set_write_refusal(nullptr);
+    if (any_refused) {
+      EXPECT_EQ(why, errc::text_not_writable);
+      EXPECT_EQ(first.now, site::text::original) << "the write number " << nth;
+      EXPECT_EQ(second.now, site::text::original);
+    } else {
+      EXPECT_GE(nth, 2 * 3) << "two pages, three phases";
+      EXPECT_EQ(restore({&first, &second}, site::text::original), errc::ok);
+    }
+    EXPECT_EQ(std::count(bytes(), bytes() + pages * page, filler), static_cast<std::ptrdiff_t>(pages * page));
+  }
+}
+
 TEST_F(TextPass, WhatCannotBeTakenBackIsKnownToStand) {
   auto& at = make_site(0x100);
   auto& other = make_site(page + 0x100);
