@@ -15,6 +15,7 @@
 #include <libprobe/probe.hpp>
 #include <libprobe/profile.hpp>
 #include <libprobe/registers.hpp>
+#include <libprobe/registration.hpp>
 #include <libprobe/replacement.hpp>
 #include <libprobe/retprobe.hpp>
 #pragma GCC visibility pop
