@@ -110,8 +110,8 @@ bool may_hold_tables(std::span<const std::uint8_t> function, std::uintptr_t addr
     std::int32_t field = 0;
     std::memcpy(&field, bytes + at + 2, sizeof field);
     const auto distance = static_cast<std::uintptr_t>(std::intptr_t{field});
-    if (bytes[at] == 0x8d && (bytes[at + 1] & 0xc7) == 0x05 && at + 6 + distance - 1 < size - 1) return true;
-    if (absolute && distance - address - 1 < size - 1) return true;
+    if (bytes[at] == 0x8d && (bytes[at + 1] & 0xc7) == 0x05 && at + 6 + distance < size) return true;
+    if (absolute && distance - address < size) return true;
   }
   return false;
 }

@@ -24,7 +24,8 @@ code_map::code_map(std::span<const std::uint8_t> bytes, std::uintptr_t start, co
   if (known.perhaps.empty() || known.perhaps.front() != 0) to_follow_.push_back(0);
   to_follow_.insert(to_follow_.end(), known.code.rbegin(), known.code.rend());
   settle();
-  // Labels of tables are loaded by somebody: these come last.
+  // Labels of tables are loaded by somebody: these come last. By whom may stand behind another label.
+  for (const auto at : known.perhaps) look_for_loads(at);
   for (const bool loaded : {false, true}) {
     for (const auto at : known.perhaps) {
       if (what_[at] != content::unknown || (!loaded && is_loaded(at))) continue;
@@ -36,7 +37,20 @@ code_map::code_map(std::span<const std::uint8_t> bytes, std::uintptr_t start, co
   for (const auto& one : relocated_) mark_data(one.start, one.end);
 }
 
+/// What code that begins there would load, if it is code.
+void code_map::look_for_loads(std::size_t at) {
+  while (at < bytes_.size() && what_[at] == content::unknown) {
+    const auto here = arch::decode(bytes_.subspan(at));
+    if (!here) return;
+    const auto flow = arch::flow_of(*here, start_ + at);
+    if (flow.loads && *flow.loads - start_ < bytes_.size()) may_be_loaded_.push_back(*flow.loads - start_);
+    if (!flow.goes_on) return;
+    at += here->length;
+  }
+}
+
 bool code_map::is_loaded(std::size_t at) const noexcept {
+  if (std::find(may_be_loaded_.begin(), may_be_loaded_.end(), at) != may_be_loaded_.end()) return true;
   return std::any_of(loads_.begin(), loads_.end(), [&](const auto& one) {
     const auto loaded = arch::flow_of(one.what, one.address).loads;
     return loaded && *loaded - start_ == at;

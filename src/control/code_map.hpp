@@ -45,6 +45,7 @@ class code_map {
   void note_table(const arch::jump_table& table);
   void mark_data(std::size_t from, std::size_t to) noexcept;
   [[nodiscard]] bool meets_data(std::size_t at, const arch::instruction& what) noexcept;
+  void look_for_loads(std::size_t at);
   [[nodiscard]] bool is_loaded(std::size_t at) const noexcept;
   void settle();
   [[nodiscard]] std::vector<arch::placed_instruction> trail_to(std::size_t jump) const;
@@ -57,6 +58,7 @@ class code_map {
   std::vector<std::size_t> to_follow_;
   std::vector<std::size_t> jumps_;  // indirect ones whose tables are not known yet
   std::vector<arch::placed_instruction> loads_;
+  std::vector<std::size_t> may_be_loaded_;  // by code behind labels
   bool has_data_ = false;
 };
 

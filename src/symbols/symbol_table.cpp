@@ -100,6 +100,9 @@ symbol_table::range symbol_table::labels_around(std::uintptr_t address) const no
   for (auto at = above; at != symbols_.begin();) {
     const symbol& one = *--at;
     if (one.start < section->start || one.size != 0 || one.what != symbol::kind::label) break;
+    // A label inside of a function that has a size is that one's.
+    const auto before = static_cast<std::size_t>(at - symbols_.begin());
+    if (before != 0 && furthest_[before - 1] > one.start) break;
     whole.start = one.start;
   }
   const auto next = std::find_if(above, symbols_.end(), [](const symbol& other) {

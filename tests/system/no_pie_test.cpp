@@ -96,7 +96,7 @@ const target of_libc[] = {
 /// Where the bytes of a jump lead to.
 std::uintptr_t target_of_jump(const void* at) {
   const auto decoded = arch::decode(test::bytes_at(at, arch::longest_window));
-  return decoded ? arch::branch_target(*decoded, reinterpret_cast<std::uintptr_t>(at)).value_or(0) : 0;
+  return decoded ? arch::flow_of(*decoded, reinterpret_cast<std::uintptr_t>(at)).branch.value_or(0) : 0;
 }
 
 struct tally {

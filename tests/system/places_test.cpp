@@ -169,6 +169,23 @@ void probe_everything(function code, std::initializer_list<int> arguments) {
   EXPECT_EQ(bytes_at(from, before.size()), before);
 }
 
+/// One address's whole is that of each address in it: else what is data in one would be code in the other.
+TEST(Places, EachByteBelongsToOneWhole) {
+  const auto from = reinterpret_cast<std::uintptr_t>(text_of(test::code_of(&places_typed)));
+  const auto to = reinterpret_cast<std::uintptr_t>(places_table_end) + 100;
+  for (auto at = from; at < to; ++at) {
+    const auto whole = symbols::text_around(at);
+    if (!whole) continue;
+    EXPECT_TRUE(whole->start <= at && at < whole->end) << at - from;
+    for (const auto other : {whole->start, whole->end - 1}) {
+      const auto again = symbols::text_around(other);
+      ASSERT_TRUE(again) << at - from;
+      EXPECT_EQ(again->start - from, whole->start - from) << at - from;
+      EXPECT_EQ(again->end - from, whole->end - from) << at - from;
+    }
+  }
+}
+
 TEST(Places, BranchesBetweenEntriesStayRight) {
   probe_everything(&places_outer, {-5, 0, 5});
   probe_everything(&places_inner, {-5, 0, 5});

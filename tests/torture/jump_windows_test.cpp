@@ -254,7 +254,7 @@ TEST_F(JumpWindows, ParkedAtEveryBoundary) {
 /// Where a jump leads to, as its bytes say.
 std::uintptr_t jump_target(const site::site& at) {
   const auto decoded = arch::decode({at.jump->jump.data(), at.jump->shape.window});
-  return decoded ? arch::branch_target(*decoded, at.address).value_or(0) : 0;
+  return decoded ? arch::flow_of(*decoded, at.address).branch.value_or(0) : 0;
 }
 
 /// In the hop, at the start of the detour, and before each copy: they go on there, whatever becomes of the
