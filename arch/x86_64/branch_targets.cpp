@@ -43,7 +43,9 @@ std::uint32_t branch_targets::behind(std::span<const std::uint8_t> function, std
   for (auto end = std::max<std::size_t>(2, first); end <= last; ++end) {
     const auto behind = end + static_cast<std::size_t>(static_cast<std::int8_t>(bytes[end - 1])) - offset;
     // Few are: one question for both is predicted better than two.
-    if (may_be_short_branch(bytes[end - 2]) & (behind - 1 < length - 1)) found |= 1U << behind;
+    const auto is_one = static_cast<unsigned>(may_be_short_branch(bytes[end - 2]));
+    const auto leads_there = static_cast<unsigned>(behind - 1 < length - 1);
+    if ((is_one & leads_there) != 0) found |= 1U << behind;
   }
   return found;
 }

@@ -26,11 +26,11 @@ void finish_step(ucontext_t& context) noexcept {
   const auto word = [&g](int reg) { return reinterpret_cast<std::uint64_t*>(g[reg]); };
   for (const auto* step = libprobe_second_steps; step->next != 0; ++step) {
     if (code + static_cast<std::uintptr_t>(step->at) != ip) continue;
-    enum what : int { link = 0, count = 1, store = 2 };  // as STEP_LINK and its like
-    if (step->what == link) {
+    enum what : int { link_run = 0, add_one = 1, store_word = 2 };  // as STEP_LINK and its like
+    if (step->what == link_run) {
       *reinterpret_cast<std::uint64_t*>(thread_base() + static_cast<std::uintptr_t>(g[REG_RCX])) =
           static_cast<std::uint64_t>(g[REG_RSP]);
-    } else if (step->what == count) {
+    } else if (step->what == add_one) {
       __atomic_fetch_add(word(REG_RCX), 1, __ATOMIC_RELEASE);
     } else {
       *word(REG_RDI) = static_cast<std::uint64_t>(g[REG_RSI]);

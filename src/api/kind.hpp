@@ -185,6 +185,7 @@ struct only {
 
 }  // namespace libprobe
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a type, and parts of names.
 /// The public functions of a kind, in namespace libprobe. Only a macro can make their names.
 #define LIBPROBE_KIND(name, names)                                                                         \
   std::error_code register_##name(name& p) noexcept { return register_##names(api::only{p}); }             \
@@ -195,3 +196,4 @@ struct only {
   std::error_code enable_##name(name& p) noexcept { return api::set_disabled(p, false); }                  \
   std::error_code disable_##name(name& p) noexcept { return api::set_disabled(p, true); }                  \
   detail::any_probe detail::of_any_kind(name& p) noexcept { return api::of_any_kind(p); }
+// NOLINTEND(bugprone-macro-parentheses)

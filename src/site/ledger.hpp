@@ -17,9 +17,9 @@ struct ledger {
     // Read by who may find a moment later that the ledger has become another's.
     std::atomic<std::uint64_t*> column{nullptr};
     std::atomic<std::uint64_t> base{0};
-    void set(std::uint64_t* to, std::uint64_t from) noexcept {
+    void set(std::uint64_t* to, std::uint64_t held) noexcept {
       column.store(to, std::memory_order_relaxed);
-      base.store(from, std::memory_order_relaxed);
+      base.store(held, std::memory_order_relaxed);
     }
   };
   static constexpr std::uint64_t open = ~std::uint64_t{0};
