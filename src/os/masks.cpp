@@ -90,7 +90,7 @@ class open_to_tracers {
 namespace {
 
 bool unblock_in(const std::vector<int>& threads, int signo, std::ptrdiff_t noted) {
-  constexpr std::size_t stack_size = 64 * 1024;
+  constexpr std::size_t stack_size = std::size_t{64} * 1024;
   const auto stack = std::make_unique<std::byte[]>(stack_size);
   work what{threads, signo, noted};
   const open_to_tracers open;

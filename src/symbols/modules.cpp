@@ -25,7 +25,7 @@ namespace {
 /// another file's: whoever reads it compares build ids.
 const char* own_executable() {
   static const bool known = ::access("/proc/self/exe", R_OK) == 0;
-  const auto started_as = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
+  const auto* const started_as = reinterpret_cast<const char*>(::getauxval(AT_EXECFN));
   return known || started_as == nullptr ? "/proc/self/exe" : started_as;
 }
 
