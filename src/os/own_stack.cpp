@@ -120,7 +120,8 @@ bool is_readable(std::uintptr_t address) noexcept {
 /// There is nothing but inaccessible memory from there up to the stack.
 bool ran_off(std::uintptr_t sp) noexcept {
   const std::uintptr_t page = page_size();
-  constexpr std::uintptr_t most = 1024 * 1024;  // libc's guards are one page, unless asked for more
+  constexpr std::uintptr_t most =
+      std::uintptr_t{1024} * 1024;  // libc's guards are one page, unless asked for more
   if (sp >= own_stack.low || own_stack.low - sp > most) return false;
   for (auto at = sp & ~(page - 1); at < own_stack.low; at += page) {
     if (is_readable(at)) return false;
