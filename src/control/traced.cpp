@@ -48,6 +48,7 @@ bool traps_are_avoided() noexcept { return jumps_are_wanted() && (os::is_traced(
 quiet_writes::quiet_writes() noexcept { quiet.store(true, std::memory_order_relaxed); }
 quiet_writes::~quiet_writes() { quiet.store(false, std::memory_order_relaxed); }
 
+// NOLINTNEXTLINE(bugprone-exception-escape): as its declaration says
 void tell_of_breakpoints(std::size_t breakpoints, std::size_t all) noexcept {
   static constinit std::atomic<bool> told{false};
   if (breakpoints == 0 || !os::is_traced() || told.exchange(true)) return;
