@@ -52,7 +52,13 @@ class Scene : public testing::Test {
     std::fill_n(base_, pages * page, filler);
     ASSERT_EQ(mprotect(base_, pages * page, PROT_READ | PROT_EXEC), 0);
   }
-  void TearDown() override { munmap(base_, pages * page); }
+  void TearDown() override {
+    // Those that a test has put into the table, for whoever looks at all in the same process.
+    for (const auto& one : sites_) {
+      if (site::sites.find(one->address) == one.get()) site::sites.erase(one->address);
+    }
+    munmap(base_, pages * page);
+  }
 
   [[nodiscard]] const std::uint8_t* bytes() const { return base_; }
   [[nodiscard]] std::uintptr_t address(std::size_t offset) const {
