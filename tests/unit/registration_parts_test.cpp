@@ -11,7 +11,8 @@
 #include "support/control_parts.hpp"
 #include "support/probing.hpp"
 
-/// Control's parts live as long as the process, and free nothing of what hits may find: here each test has some.
+/// Control's parts live as long as the process, and free nothing of what hits may find: here each test has
+/// some.
 extern "C" const char* __asan_default_options() { return "detect_leaks=0"; }
 
 namespace libprobe::control {
