@@ -3,17 +3,11 @@
 #include <iterator>
 
 #include "arch/insn.hpp"
+#include "legacy.hpp"
 
 namespace libprobe::arch {
 
 namespace {
-
-bool is_legacy(const instruction& what, unsigned map) noexcept {
-  return what.encoding == instruction::form::legacy && what.map == map;
-}
-bool is_plain(const instruction& what) noexcept { return is_legacy(what, instruction::one_byte); }
-
-unsigned extension(const instruction& what) noexcept { return (what.modrm >> 3) & 7U; }
 
 bool has_relative_target(const instruction& what) noexcept {
   if (what.encoding != instruction::form::legacy) return false;

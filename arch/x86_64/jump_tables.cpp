@@ -6,17 +6,12 @@
 
 #include <cstring>
 
+#include "legacy.hpp"
+
 namespace libprobe::arch {
 namespace {
 
 constexpr unsigned no_register = 16;
-
-bool is_legacy(const instruction& what, unsigned map) noexcept {
-  return what.encoding == instruction::form::legacy && what.map == map;
-}
-bool is_plain(const instruction& what) noexcept { return is_legacy(what, instruction::one_byte); }
-
-unsigned extension(const instruction& what) noexcept { return (what.modrm >> 3) & 7U; }
 
 bool is_memory(const instruction& what) noexcept { return what.has_modrm && what.mod() != 3; }
 
