@@ -5,12 +5,16 @@
 #include "epoch/epoch.hpp"
 #include "hit/landing.hpp"
 #include "hit/shown.hpp"
+#include "os/signals.hpp"
+#include "site/thread.hpp"
 
 void libprobe_on_hold(int signo, siginfo_t* info, void* frame) {
   using namespace libprobe;
   if (!os::asks_to_hold(*info)) return libprobe_on_fault(signo, info, frame);
   auto& context = *static_cast<ucontext_t*>(frame);
-  os::stay_held(*info);
+  os::stay_held(*info, os::mask_of(context));
+  // Whoever has unblocked SIGTRAP meanwhile has noted it, and changed the handler's mask only.
+  if (site::self.trap_blocked) os::set_mask(context, os::mask_of(context) & ~os::signal_bit(SIGTRAP));
   hit::told(context);
   registers regs;
   arch::load(regs, context);

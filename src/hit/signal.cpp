@@ -1,7 +1,5 @@
 #include "hit/signal.hpp"
 
-#include <cstring>
-
 #include "arch/trap.hpp"
 #include "hit/shown.hpp"
 #include "os/signal_stack.hpp"
@@ -12,16 +10,6 @@ namespace libprobe::hit {
 namespace {
 
 constexpr std::uint64_t trap = os::signal_bit(SIGTRAP);
-
-// The kernel's mask in a signal frame is one word, whatever libc's type has room for.
-std::uint64_t mask_of(const ucontext_t& context) noexcept {
-  std::uint64_t mask = 0;
-  std::memcpy(&mask, &context.uc_sigmask, sizeof mask);
-  return mask;
-}
-void set_mask(ucontext_t& context, std::uint64_t mask) noexcept {
-  std::memcpy(&context.uc_sigmask, &mask, sizeof mask);
-}
 
 struct handler_call {
   const os::signal_action& action;
@@ -59,7 +47,7 @@ void run_shown(const ucontext_t& inner, ucontext_t* untold, const handler_call& 
 void call_handler(const os::signal_action& action, int signo, siginfo_t* info, ucontext_t& context) {
   come_from(context);
   const bool blocked = site::self.trap_blocked;
-  if (blocked) set_mask(context, mask_of(context) | trap);
+  if (blocked) os::set_mask(context, os::mask_of(context) | trap);
   const bool defers = signo == SIGTRAP && (action.flags & SA_NODEFER) == 0;
   site::self.trap_blocked = blocked || defers || (action.mask & trap) != 0;
   const auto* const interrupted = changing;
@@ -77,9 +65,9 @@ void call_handler(const os::signal_action& action, int signo, siginfo_t* info, u
   changing = interrupted;
   site::self.follow = follow;
   if (ours) go_on(how, context);
-  const auto mask = mask_of(context);
+  const auto mask = os::mask_of(context);
   site::self.trap_blocked = (mask & trap) != 0;
-  set_mask(context, mask & ~trap);
+  os::set_mask(context, mask & ~trap);
   send_kept_trap();
 }
 

@@ -24,10 +24,11 @@ bool asks_to_hold(const siginfo_t& info) noexcept {
   return offset < sizeof hold_requests && offset % sizeof(hold_request) == 0;
 }
 
-void stay_held(const siginfo_t& info) noexcept {
+void stay_held(const siginfo_t& info, std::uint64_t blocked) noexcept {
   // The program's handlers would run the program's code. A debugger that steps traps all the same, and the
-  // kernel takes away the handler of a blocked trap.
-  change_mask(SIG_SETMASK, every_signal & ~signal_bit(SIGTRAP));
+  // kernel takes away the handler of a blocked trap. Whoever has that blocked must be seen to have it here,
+  // too: to the next registration the thread would seem to bear breakpoints (os/masks.hpp).
+  change_mask(SIG_SETMASK, every_signal & (blocked | ~signal_bit(SIGTRAP)));
   auto& mine = *static_cast<hold_request*>(info.si_value.sival_ptr);
   const auto number = static_cast<std::uint32_t>(info.si_errno);
   auto asked = number;

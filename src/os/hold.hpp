@@ -66,7 +66,7 @@ extern constinit std::atomic<std::uint32_t> hold_answers;    // changes at each 
 /// That is what the signal is about.
 bool asks_to_hold(const siginfo_t& info) noexcept;
 /// In the signal's handler: returns when the hold is over. Afterwards no signal comes in before the handler's
-/// return but SIGTRAP and what a sandbox sends.
-void stay_held(const siginfo_t& info) noexcept;
+/// return but what a sandbox sends, and SIGTRAP unless the thread has that `blocked` anyway.
+void stay_held(const siginfo_t& info, std::uint64_t blocked) noexcept;
 
 }  // namespace libprobe::os

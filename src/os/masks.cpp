@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "os/hold.hpp"
 #include "os/raw.hpp"
 #include "os/signals.hpp"
 
@@ -19,8 +20,13 @@ namespace libprobe::os {
 
 namespace {
 
-std::vector<int> threads_that_block(int signo) {
-  std::vector<int> threads;
+struct blocking_threads {
+  std::vector<int> all;
+  bool in_passing = false;  // some have also blocked what libc lets nobody block: for a moment
+};
+
+blocking_threads threads_that_block(int signo) {
+  blocking_threads threads;
   // As far as they can be seen.
   std::error_code unreadable;
   std::filesystem::directory_iterator task{"/proc/self/task", unreadable};
@@ -30,7 +36,11 @@ std::vector<int> threads_that_block(int signo) {
     std::ifstream status{task->path() / "status"};
     for (std::string line; std::getline(status, line);) {
       if (!line.starts_with("SigBlk:")) continue;
-      if ((std::stoull(line.substr(7), nullptr, 16) & signal_bit(signo)) != 0) threads.push_back(id);
+      const auto blocked = std::stoull(line.substr(7), nullptr, 16);
+      if ((blocked & signal_bit(signo)) != 0) {
+        threads.all.push_back(id);
+        threads.in_passing = threads.in_passing || (blocked & signal_bit(hold_signal)) != 0;
+      }
       break;
     }
   }
@@ -106,16 +116,23 @@ bool unblock_in(const std::vector<int>& threads, int signo, std::ptrdiff_t noted
 }  // namespace
 
 int unblock_in_other_threads(int signo, std::ptrdiff_t noted) {
-  // Threads that are being made have all signals blocked for a moment, and so have those that make them: who
-  // is found so may be another one each time.
-  constexpr int rounds = 20;
+  // Threads that are being made have all signals blocked for a moment, and so have those that make them, or
+  // leave a hold: who is found so may be another one each time. They are waited for, as their masks are about
+  // to be put back, but not for long: a thread may have made a mask of its own without libc.
+  constexpr int rounds = 20, most_moments = 10;
+  constexpr timespec moment{0, 200'000};
   auto threads = threads_that_block(signo);
-  for (int round = 0; round < rounds && !threads.empty(); ++round) {
-    if (!unblock_in(threads, signo, noted)) return threads.front();
+  for (int round = 0, moments = 0; round < rounds && !threads.all.empty(); ++round) {
+    for (; threads.in_passing && moments < most_moments; ++moments) {
+      raw::sleep(moment);
+      threads = threads_that_block(signo);
+    }
+    if (threads.all.empty()) return 0;
+    if (!unblock_in(threads.all, signo, noted)) return threads.all.front();
     if (round > 0) raw::call(__NR_sched_yield);
     threads = threads_that_block(signo);
   }
-  return threads.empty() ? 0 : threads.front();
+  return threads.all.empty() ? 0 : threads.all.front();
 }
 
 std::string describe_thread(int id) {

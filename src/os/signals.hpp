@@ -3,8 +3,10 @@
 #pragma once
 
 #include <signal.h>
+#include <ucontext.h>
 
 #include <cstdint>
+#include <cstring>
 
 namespace libprobe::os {
 
@@ -37,6 +39,17 @@ inline constexpr std::uint64_t every_signal = ~signal_bit(SIGSYS);
 /// Changes the calling thread's mask (SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK). `before` may be null.
 /// Signal-safe.
 void change_mask(int how, std::uint64_t mask, std::uint64_t* before = nullptr) noexcept;
+
+/// The mask that the return from a signal brings back: in its frame one word is the kernel's, whatever libc's
+/// type has room for. Signal-safe.
+inline std::uint64_t mask_of(const ucontext_t& frame) noexcept {
+  std::uint64_t mask = 0;
+  std::memcpy(&mask, &frame.uc_sigmask, sizeof mask);
+  return mask;
+}
+inline void set_mask(ucontext_t& frame, std::uint64_t mask) noexcept {
+  std::memcpy(&frame.uc_sigmask, &mask, sizeof mask);
+}
 
 /// Sends the calling thread a signal. Signal-safe.
 void raise_here(int signo) noexcept;

@@ -7,10 +7,16 @@
 #include <atomic>
 #include <fstream>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <thread>
 
+#include "arch/machine.hpp"
 #include "os/hold.hpp"
+#include "os/masks.hpp"
+#include "os/raw.hpp"
 #include "os/signals.hpp"
+#include "site/thread.hpp"
 #include "support/probing.hpp"
 
 namespace libprobe {
@@ -22,11 +28,12 @@ namespace {
 }
 
 constexpr std::uint64_t held_signal = os::signal_bit(os::hold_signal);
+constexpr std::uint64_t trap = os::signal_bit(SIGTRAP);
 bool nowhere(std::uintptr_t) { return false; }
 void hold_for_a_moment() { const os::hold others{nowhere}; }
 
 void change_raw_mask(int how, std::uint64_t mask) {
-  syscall(SYS_rt_sigprocmask, how, &mask, nullptr, sizeof mask);
+  os::raw::call(SYS_rt_sigprocmask, how, &mask, nullptr, sizeof mask);  // libc's are guarded
 }
 
 /// A thread that runs.
@@ -53,15 +60,18 @@ class runner {
   void expect_to_run() const {
     for (const auto before = turns(); turns() == before;) std::this_thread::yield();
   }
-  std::uint64_t pending() const {
+  std::uint64_t pending() const { return signals("SigPnd:"); }
+  std::uint64_t blocked() const { return signals("SigBlk:"); }
+
+ private:
+  std::uint64_t signals(std::string_view key) const {
     std::ifstream file{"/proc/self/task/" + std::to_string(id()) + "/status"};
     for (std::string line; std::getline(file, line);) {
-      if (line.starts_with("SigPnd:")) return std::stoull(line.substr(7), nullptr, 16);
+      if (line.starts_with(key)) return std::stoull(line.substr(key.size()), nullptr, 16);
     }
     return ~std::uint64_t{0};
   }
 
- private:
   std::atomic<bool> stop_{false};
   std::atomic<int> id_{0};
   std::atomic<std::uint64_t> turns_{0};
@@ -109,6 +119,35 @@ TEST_F(Held, OneThatHasTheSignalBlockedGoesOn) {
     ASSERT_EQ(deaf.pending() & held_signal, 0U);  // nothing waits for it either
   }
   other.expect_to_run();
+}
+
+/// Where SIGTRAP is blocked, and who has it so, decides whether breakpoints may be placed.
+TEST_F(Held, SigtrapStaysBlockedWhereItWas) {
+  const runner deaf{trap}, other;
+  for (int round = 0; round < 200; ++round) {
+    hold_for_a_moment();
+    ASSERT_NE(deaf.blocked() & trap, 0U) << "on its way out, round " << round;
+    ASSERT_EQ(other.blocked() & trap, 0U);
+    while ((deaf.blocked() & held_signal) != 0) std::this_thread::yield();
+    ASSERT_NE(deaf.blocked() & trap, 0U) << "behind it, round " << round;
+  }
+}
+
+/// By another thread, as registrations do it: not only for as long as the thread is held.
+TEST_F(Held, SigtrapIsUnblockedMeanwhile) {
+  auto& noted = site::self.trap_blocked;
+  const auto offset =
+      static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(&noted) - arch::thread_base());
+  for (int round = 0; round < 20; ++round) {
+    const runner deaf{trap};
+    {
+      const os::hold others{nowhere};  // who holds no lock
+      ASSERT_EQ(os::unblock_in_other_threads(SIGTRAP, offset), 0);
+      ASSERT_EQ(deaf.blocked() & trap, 0U);
+    }
+    deaf.expect_to_run();
+    ASSERT_EQ(deaf.blocked() & (trap | held_signal), 0U);
+  }
 }
 
 TEST_F(Held, ThreadsBeginAndEnd) {
