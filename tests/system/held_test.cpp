@@ -42,8 +42,9 @@ class runner {
   explicit runner(std::uint64_t blocked = 0) {
     thread_ = std::thread{[this, blocked] {
       change_raw_mask(SIG_BLOCK, blocked);
-      id_ = static_cast<int>(syscall(SYS_gettid));
+      id_ = os::thread_id();
       while (!stop_) turns_.fetch_add(1, std::memory_order_relaxed);
+      change_raw_mask(SIG_UNBLOCK, blocked);  // on its way out it may meet breakpoints
     }};
     while (id_ == 0 || turns_ == 0) std::this_thread::yield();
   }
