@@ -30,10 +30,12 @@ retprobe_instance** link_in(site::hit& hit, site::instance_pool& pool, retprobe_
 /// With another look for one where all are in use.
 retprobe_instance* take(site::instance_pool& pool) noexcept {
   auto* instance = pool.take();
-  if (instance != nullptr || !pool.may_ask()) return instance;
-  hit::drop_of_ended_threads();
-  instance = pool.take();
-  if (instance != nullptr) pool.asked_in_vain.store(0, std::memory_order_relaxed);
+  if (instance == nullptr && pool.of_ended_threads.may_look()) {
+    hit::drop_of_ended_threads();
+    instance = pool.take();
+    if (instance == nullptr) pool.of_ended_threads.looked_in_vain();
+  }
+  if (instance != nullptr) pool.of_ended_threads.found();
   return instance;
 }
 

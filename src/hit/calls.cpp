@@ -8,14 +8,13 @@
 #include "os/process.hpp"
 #include "os/signals.hpp"
 #include "site/instances.hpp"
+#include "site/look_limit.hpp"
 
 namespace libprobe::hit {
 
 namespace {
 
-// How often no slot was free. A recursion that is out of them asks at every call, and a look for ended
-// threads takes long.
-constinit std::atomic<std::uint32_t> asked_in_vain{0};
+constinit site::look_limit slots_of_ended_threads;
 
 site::followed_call* free_record() noexcept {
   if (auto* const spare = take_spare()) return spare;
@@ -85,12 +84,13 @@ void follow_call(site::hit& hit) noexcept {
     return;
   }
   auto* call = free_record();
-  if (call == nullptr && asked_in_vain.fetch_add(1, std::memory_order_relaxed) % 64 == 0) {
+  if (call == nullptr && slots_of_ended_threads.may_look()) {
     drop_of_ended_threads();
     call = free_record();
+    if (call == nullptr) slots_of_ended_threads.looked_in_vain();
   }
   if (call == nullptr) return;
-  if (asked_in_vain.load(std::memory_order_relaxed) != 0) asked_in_vain.store(0, std::memory_order_relaxed);
+  slots_of_ended_threads.found();
   begin_with(*call, hit.regs.sp());
   if (in_guest) call->place.store(site::call_place::in_guest, std::memory_order_relaxed);
   hit.call = call;

@@ -5,6 +5,7 @@
 #include <libprobe/retprobe.hpp>
 
 #include "site/claims.hpp"
+#include "site/look_limit.hpp"
 #include "site/site.hpp"
 #include "site/thread.hpp"
 
@@ -17,11 +18,7 @@ struct instance_pool : attachment {
   std::size_t stride = 0;                                           // bytes from instance to instance
   std::byte* memory = nullptr;                                      // allocated with the pool
   claims in_use;
-  std::atomic<std::uint32_t> asked_in_vain{0};
-
-  /// True when it may pay to ask after ended threads: at once after a success, and now and then without; it
-  /// costs system calls, and a recursion that is out of instances asks at every call.
-  bool may_ask() noexcept { return asked_in_vain.fetch_add(1, std::memory_order_relaxed) % 64 == 0; }
+  look_limit of_ended_threads;
 
   /// An instance with its data cleared, noted as taken by this thread; null if all are in use. Signal-safe.
   retprobe_instance* take() noexcept {

@@ -1,15 +1,19 @@
 // Threads under probes: made and ended at a high rate, and ended wherever they are: in probed functions, in
 // handlers.
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <fstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "epoch/epoch.hpp"
+#include "os/raw.hpp"
 #include "support/every_kind.hpp"
 #include "support/retprobing.hpp"
 
@@ -68,6 +72,36 @@ TEST(ManyThreads, WithHitsInEachUseBoundedMemory) {
   }
   EXPECT_TRUE(calls.balanced());
   EXPECT_EQ(calls.missed(), 0U);
+}
+
+[[gnu::noipa]] int ends_inside(bool ends) {
+  if (opaque(ends)) os::raw::call(SYS_exit, 0);  // neither unwound nor told to anybody
+  return 1;
+}
+
+/// Whoever needs an instance while another thread looks for ended threads' gets one, too.
+TEST(ManyThreads, AllFindAtOnceWhatEndedThreadsHeld) {
+  constexpr int count = 8, rounds = 50;
+  followed calls{&ends_inside, count};
+  const auto run = [](bool ends) {
+    std::barrier start{count};
+    std::vector<std::thread> made;
+    for (int i = 0; i < count; ++i) {
+      made.emplace_back([&start, ends] {
+        start.arrive_and_wait();
+        ends_inside(ends);
+      });
+    }
+    for (auto& one : made) one.join();
+  };
+  for (int round = 0; round < rounds; ++round) {
+    run(true);
+    run(false);
+    ASSERT_EQ(calls.missed(), 0U) << "round " << round;
+  }
+  EXPECT_EQ(calls.entries(), std::uint64_t{2} * count * rounds);
+  EXPECT_EQ(calls.unwinds(), std::uint64_t{1} * count * rounds);
+  EXPECT_TRUE(calls.balanced());
 }
 
 TEST(ManyThreads, DetachedAndHitUntilTheirEnd) {
