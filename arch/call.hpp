@@ -20,6 +20,9 @@ namespace libprobe::arch {
 void divert_to_entry(registers& regs, std::uintptr_t word) noexcept;
 void divert_to_replacement(registers& regs, std::uintptr_t word) noexcept;
 
+/// Where the stack of the process's first thread ends: no argument lies beyond. Before the first call.
+void set_initial_stack_end(std::uintptr_t end) noexcept;
+
 /// Calls `entry` with the arguments in `regs` and `vectors` (as saved by the entry code; null: the vector
 /// registers are as they shall be) and a copy of `stack_bytes` bytes of the argument area, so far as they are
 /// there. Comes back at its return, or at return_early().

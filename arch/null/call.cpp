@@ -5,6 +5,7 @@ namespace libprobe::arch {
 
 void divert_to_entry(registers& /*regs*/, std::uintptr_t /*word*/) noexcept {}
 void divert_to_replacement(registers& /*regs*/, std::uintptr_t /*word*/) noexcept {}
+void set_initial_stack_end(std::uintptr_t /*end*/) noexcept {}
 void call_function(const void* /*entry*/, const registers& /*regs*/, const void* /*vectors*/,
                    std::size_t /*stack_bytes*/, outcall& /*call*/) {}
 [[noreturn]] void return_early(outcall& /*call*/) noexcept { __builtin_trap(); }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "arch/call.hpp"
+#include "arch/machine.hpp"
 #include "arch/ret.hpp"
 #include "arch/state.hpp"
 #include "arch/trap.hpp"
@@ -55,8 +56,15 @@ void divert(registers& regs, std::uintptr_t word, void (*to)()) noexcept {
   regs.rip = reinterpret_cast<std::uintptr_t>(to);
 }
 
-/// How many of `wanted` bytes are there: what lies above the last frame of a stack may not be mapped.
+std::uintptr_t initial_stack_end = 0;
+
+/// How many of `wanted` bytes are there: what lies above the last frame of a stack may not be mapped. A
+/// debugger stops where that is found out by a fault, so first by what is known: the first thread's stack
+/// ends where the kernel ends it, and others end below their thread's control block. Fibers' are left.
 std::size_t readable(std::uintptr_t from, std::size_t wanted) noexcept {
+  for (const auto end : {thread_base(), initial_stack_end}) {
+    if (end - from < wanted) wanted = end - from;
+  }
   constexpr std::uintptr_t page = 4096;
   for (auto at = (from | (page - 1)) + 1; at < from + wanted; at += page) {
     std::uint64_t ignored = 0;
@@ -105,6 +113,8 @@ bool lies_on_stack(std::size_t number, std::uintptr_t sp) noexcept {
   return guarded_load(sp, word) &&
          (word == return_slot(number) || (has_returned(number) && word == saved_return(number)));
 }
+
+void set_initial_stack_end(std::uintptr_t end) noexcept { initial_stack_end = end; }
 
 void call_function(const void* entry, const registers& regs, const void* vectors, std::size_t stack_bytes,
                    outcall& call) {

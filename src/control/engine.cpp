@@ -2,11 +2,15 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/auxv.h>
 #include <unwind.h>
 
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 
+#include "arch/call.hpp"
 #include "arch/state.hpp"
 #include "arch/text.hpp"
 #include "arch/trap.hpp"
@@ -53,8 +57,20 @@ void give_back_all() noexcept {
   }
 }
 
+namespace {
+
+/// The kernel puts the program's file name at the end of the first thread's stack, and a null word behind it
+/// (linux/fs/exec.c). 0: it does not tell.
+std::uintptr_t initial_stack_end() noexcept {
+  const auto name = getauxval(AT_EXECFN);
+  return name == 0 ? 0 : name + std::strlen(reinterpret_cast<const char*>(name)) + 1 + sizeof(std::uint64_t);
+}
+
+}  // namespace
+
 errc prepare() noexcept {
   epoch::prepare();
+  arch::set_initial_stack_end(initial_stack_end());
   arch::prepare_ordinary(arch::enabled_state_components());
   site::prepare_direct_calls();
   site::errno_offset = reinterpret_cast<std::uintptr_t>(&errno) - arch::thread_base();

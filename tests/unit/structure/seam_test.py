@@ -27,7 +27,7 @@ NAMES = {
         slot_of_saved lies_on_stack translate_return""",
     "state": """vector_use all_saved prepare_ordinary enabled_state_components vectors_used_by keeps_more_than_vectors
         reload_vectors""",
-    "call": """outcall divert_to_entry divert_to_replacement call_function return_early call_in_place call_live""",
+    "call": """outcall divert_to_entry divert_to_replacement set_initial_stack_end call_function return_early call_in_place call_live""",
     "text": "code_page code_was_written page_flush_interrupts is_translated",
     "machine": """system_call thread_base thread_base_in_user_area cpu_relax add_own ticks linkage_slot
         stores_function_address stored_bytes signal_return legacy_kernel_entry_start legacy_kernel_entry_end""",
