@@ -131,7 +131,7 @@ TEST(Stumbles, AThreadThatHasSigtrapBlocked) {
              detail.find("deaf-one") != std::string::npos;
     };
     const auto before = test::bytes_at(test::code_of(&stumbles_code), 8);
-    for (int round = 0; round < 50; ++round) {
+    for (int round = 0; round < 20; ++round) {
       probe trap{.at = &stumbles_code, .pre_handler = just_count, .flags = probe_flags::no_jump};
       if (register_probe(trap) != errc::trap_blocked) return end("a breakpoint was placed");
       if (!names_it()) return end("the thread is not named");
