@@ -10,14 +10,13 @@
 #include "vectors.h"
 
 #define CALLED (RED_ZONE + 16)      /* the program's stack pointer, seen from ours as we are called */
-#define REGISTERS 192               /* struct registers; then two words for MXCSR */
-#define MXCSR_ 176
-#define MXCSR_NOW_ 180
+#define MXCSR_ REGS_SIZE            /* behind a struct registers */
+#define MXCSR_NOW_ (REGS_SIZE + 4)
+#define REGISTERS (REGS_SIZE + 16)
 #define ABOUT_ (REGISTERS + 8)
 #define FRAME (REGISTERS + CALLED)
 #define NEXT_RETURN (RED_ZONE + 8)  /* where a return with RED_ZONE bytes to drop takes its address from */
 #define NEXT_INSTRUCTION DETOUR_NEXT /* from the return address into the detour: what is about to run at the place */
-#define ABOUT_VECTORS 8             /* and what its handlers may do to the extended state: a vector_use */
 #define ARITHMETIC 0x100            /* bits of a vector_use */
 #define ORDINARY 0x200
 #define UNUSUAL_FLAGS 0x44500       /* DF, NT and AC; TF, so that a program that steps itself does not step us */
@@ -39,23 +38,23 @@ libprobe_save_vectors:
         .cfi_startproc
         leaq    -VECTOR_ROOM(%rdi), %rax
         andq    $-64, %rax
-        movq    $64, VECTOR_STRIDE_(%rdi)
-        movq    $0, XSTATE_IN_USE_(%rdi)
+        movq    $64, REGS_VECTOR_STRIDE(%rdi)
+        movq    $0, REGS_XSTATE_IN_USE(%rdi)
         movl    libprobe_vector_width(%rip), %ecx
         cmpl    $1, %ecx
         jb      1f
         leaq    16(%rax), %rcx
-        movq    %rcx, YMM_UPPER_(%rdi)
+        movq    %rcx, REGS_YMM_UPPER(%rdi)
         ja      2f
         low_halves store_ymm
-        movq    %rax, XMM_(%rdi)
+        movq    %rax, REGS_XMM(%rdi)
         ret
-1:      movq    $0, YMM_UPPER_(%rdi)
+1:      movq    $0, REGS_YMM_UPPER(%rdi)
         low_halves store_xmm
-        movq    %rax, XMM_(%rdi)
+        movq    %rax, REGS_XMM(%rdi)
         ret
 2:      low_halves store_zmm
-        movq    %rax, XMM_(%rdi)
+        movq    %rax, REGS_XMM(%rdi)
         ret
         .cfi_endproc
         .size libprobe_save_vectors, .-libprobe_save_vectors
@@ -70,23 +69,23 @@ libprobe_save_vectors:
 // All is where `base` points to, the program's stack pointer as well: a displaced call or return may have moved it.
 .macro detour_cfi base=BY_RBX
         // DW_CFA_def_cfa_expression: base + offset, DW_OP_deref
-        .cfi_escape 0x0f, 4, \base, (RSP_ & 0x7f) | 0x80, RSP_ >> 7, 0x06
-        saved_at 0, \base, RAX_
-        saved_at 1, \base, RDX_
-        saved_at 2, \base, RCX_
-        saved_at 3, \base, RBX_
-        saved_at 4, \base, RSI_
-        saved_at 5, \base, RDI_
-        saved_at 6, \base, RBP_
-        saved_at 8, \base, R8_
-        saved_at 9, \base, R9_
-        saved_at 10, \base, R10_
-        saved_at 11, \base, R11_
-        saved_at 12, \base, R12_
-        saved_at 13, \base, R13_
-        saved_at 14, \base, R14_
-        saved_at 15, \base, R15_
-        saved_at 16, \base, RIP_
+        .cfi_escape 0x0f, 4, \base, (REGS_RSP & 0x7f) | 0x80, REGS_RSP >> 7, 0x06
+        saved_at 0, \base, REGS_RAX
+        saved_at 1, \base, REGS_RDX
+        saved_at 2, \base, REGS_RCX
+        saved_at 3, \base, REGS_RBX
+        saved_at 4, \base, REGS_RSI
+        saved_at 5, \base, REGS_RDI
+        saved_at 6, \base, REGS_RBP
+        saved_at 8, \base, REGS_R8
+        saved_at 9, \base, REGS_R9
+        saved_at 10, \base, REGS_R10
+        saved_at 11, \base, REGS_R11
+        saved_at 12, \base, REGS_R12
+        saved_at 13, \base, REGS_R13
+        saved_at 14, \base, REGS_R14
+        saved_at 15, \base, REGS_R15
+        saved_at 16, \base, REGS_RIP
 .endm
 
 // Where unwinders find the next instruction's address, before it is in the frame: *(*(rsp + offset) + NEXT_INSTRUCTION).
@@ -159,10 +158,10 @@ libprobe_run_saving:
         jmp     4f
 3:      leaq    -VECTOR_ROOM(%rbx), %rax
         andq    $-64, %rax
-        movq    %rax, XMM_(%rbx)
-        movq    $64, VECTOR_STRIDE_(%rbx)
-        movq    $0, YMM_UPPER_(%rbx)
-        movq    $0, XSTATE_IN_USE_(%rbx)
+        movq    %rax, REGS_XMM(%rbx)
+        movq    $64, REGS_VECTOR_STRIDE(%rbx)
+        movq    $0, REGS_YMM_UPPER(%rbx)
+        movq    $0, REGS_XSTATE_IN_USE(%rbx)
         low_halves store_xmm
 4:      movl    %r12d, %eax
         andl    $(ORDINARY | ARITHMETIC | 0xff), %eax
@@ -201,10 +200,10 @@ libprobe_run_saving:
         masks   load_mask
 6:      call    libprobe_load_vectors
         jmp     11f
-7:      movq    XMM_(%rbx), %rax
+7:      movq    REGS_XMM(%rbx), %rax
         low_halves load_xmm
         jmp     11f
-10:     cmpq    $0, XMM_(%rbx)           // a handler may have asked for them
+10:     cmpq    $0, REGS_XMM(%rbx)           // a handler may have asked for them
         jne     6b
 11:     movl    %ecx, %eax
         movq    %rbp, %rsp
@@ -241,7 +240,7 @@ libprobe_run_saving:
         .type libprobe_load_vectors, @function
 libprobe_load_vectors:
         .cfi_startproc
-        movq    XMM_(%rbx), %rax
+        movq    REGS_XMM(%rbx), %rax
         cmpl    $1, libprobe_vector_width(%rip)
         jb      1f
         ja      2f
@@ -258,14 +257,14 @@ libprobe_load_vectors:
 .macro no_note bytes
 .endm
 .macro open_frame note=no_note
-        leaq    RFLAGS_+8-REGISTERS(%rsp), %rsp
-        .cfi_adjust_cfa_offset REGISTERS-RFLAGS_-8
-        \note  (REGISTERS-RFLAGS_-8)
+        leaq    REGS_RFLAGS+8-REGISTERS(%rsp), %rsp
+        .cfi_adjust_cfa_offset REGISTERS-REGS_RFLAGS-8
+        \note  (REGISTERS-REGS_RFLAGS-8)
         pushfq
         .cfi_adjust_cfa_offset 8
-        \note  (REGISTERS-RFLAGS_)
-        leaq    -RFLAGS_(%rsp), %rsp
-        .cfi_adjust_cfa_offset RFLAGS_
+        \note  (REGISTERS-REGS_RFLAGS)
+        leaq    -REGS_RFLAGS(%rsp), %rsp
+        .cfi_adjust_cfa_offset REGS_RFLAGS
         \note  REGISTERS
 .endm
 
@@ -273,11 +272,11 @@ libprobe_load_vectors:
 .macro begin_frame cfi:vararg
         movq    %rsp, %rbx
         \cfi
-        testl   $UNUSUAL_FLAGS, RFLAGS_(%rbx)
+        testl   $UNUSUAL_FLAGS, REGS_RFLAGS(%rbx)
         jz      9f
         pushq   $2                      // compiled code wants them clear
         popfq
-9:      movq    $0, XMM_(%rbx)          // the words behind it mean something only where this one does
+9:      movq    $0, REGS_XMM(%rbx)          // the words behind it mean something only where this one does
 .endm
 .macro make_room
         leaq    -VECTOR_ROOM(%rbx), %rsp
@@ -301,23 +300,23 @@ libprobe_load_vectors:
         save_integers
         movq    ABOUT_(%rsp), %rsi
         leaq    FRAME(%rsp), %rcx
-        movq    %rcx, RSP_(%rsp)
+        movq    %rcx, REGS_RSP(%rsp)
         movq    REGISTERS(%rsp), %rcx
         movq    NEXT_INSTRUCTION(%rcx), %rcx
-        movq    %rcx, RIP_(%rsp)
+        movq    %rcx, REGS_RIP(%rsp)
         begin_frame detour_cfi
         make_room
-        movl    ABOUT_VECTORS(%rsi), %ecx
+        movl    DETOUR_VECTORS(%rsi), %ecx
         movq    %rbx, %rdi
         xorl    %edx, %edx
         testl   %ecx, %ecx
         jnz     2f
         call    \handler
-        cmpq    $0, XMM_(%rbx)
+        cmpq    $0, REGS_XMM(%rbx)
         jne     3f
 1:      testl   %eax, %eax
         jnz     5f
-        movl    RFLAGS_(%rbx), %ecx
+        movl    REGS_RFLAGS(%rbx), %ecx
         testl   $UNUSUAL_FLAGS, %ecx
         jnz     4f
         arithmetic_flags
@@ -344,22 +343,22 @@ libprobe_load_vectors:
         jmp     8b
         // The program goes on at the registers as they are now. A return pops the address from below the red zone, so
         // that nothing in use ever lies below the stack pointer; where our frame is in the way, iretq does it.
-5:      testl   $UNUSUAL_FLAGS, RFLAGS_(%rbx)
+5:      testl   $UNUSUAL_FLAGS, REGS_RFLAGS(%rbx)
         jnz     6f
-        movq    RSP_(%rbx), %rcx
+        movq    REGS_RSP(%rbx), %rcx
         leaq    -NEXT_RETURN(%rcx), %rcx
         leaq    REGISTERS-16(%rbx), %rdx
         cmpq    %rdx, %rcx
         jb      6f
-        movq    RIP_(%rbx), %rdx
+        movq    REGS_RIP(%rbx), %rdx
         movq    %rdx, (%rcx)
-        movq    %rcx, XMM_(%rbx)         // which has been seen to; RSP_ is for unwinders
-        movl    RFLAGS_(%rbx), %ecx
+        movq    %rcx, REGS_XMM(%rbx)         // which has been seen to; REGS_RSP is for unwinders
+        movl    REGS_RFLAGS(%rbx), %ecx
         arithmetic_flags
         movq    %rbx, %rsp
         detour_cfi BY_RSP
         restore_integers %rsp
-        movq    XMM_(%rsp), %rsp
+        movq    REGS_XMM(%rsp), %rsp
         .cfi_def_cfa %rsp, NEXT_RETURN
         .cfi_offset %rip, -NEXT_RETURN
         detour_cfi_live
@@ -367,10 +366,10 @@ libprobe_load_vectors:
         detour_cfi
 6:      movq    %rbx, %rsp
         pushq   $USER_SS
-        pushq   RSP_(%rbx)
-        pushq   RFLAGS_(%rbx)
+        pushq   REGS_RSP(%rbx)
+        pushq   REGS_RFLAGS(%rbx)
         pushq   $USER_CS
-        pushq   RIP_(%rbx)
+        pushq   REGS_RIP(%rbx)
         restore_integers %rbx
         .cfi_escape 0x0f, 3, BY_RSP, 24, 0x06   // DW_CFA_def_cfa_expression: rsp + 24, DW_OP_deref
         .cfi_escape 0x10, 16, 2, BY_RSP, 0      // DW_CFA_expression: rsp
@@ -408,9 +407,9 @@ libprobe_return_entry:
         open_frame
         save_integers
         leaq    RETURN_FRAME(%rsp), %rcx
-        movq    %rcx, RSP_(%rsp)
+        movq    %rcx, REGS_RSP(%rsp)
         movq    RETURN_FRAME-8(%rsp), %rcx
-        movq    %rcx, RIP_(%rsp)
+        movq    %rcx, REGS_RIP(%rsp)
         movq    RETURN_FRAME-16(%rsp), %rsi
         begin_frame frame_cfi RETURN_FRAME
         make_room
@@ -421,11 +420,11 @@ libprobe_return_entry:
         testl   %ecx, %ecx
         jnz     2f
         call    libprobe_on_return
-        cmpq    $0, XMM_(%rbx)
+        cmpq    $0, REGS_XMM(%rbx)
         jne     3f
-1:      movq    RIP_(%rbx), %rcx
+1:      movq    REGS_RIP(%rbx), %rcx
         movq    %rcx, RETURN_FRAME-8(%rbx)
-        movl    RFLAGS_(%rbx), %ecx
+        movl    REGS_RFLAGS(%rbx), %ecx
         testl   $UNUSUAL_FLAGS, %ecx
         jnz     4f
         arithmetic_flags

@@ -1,23 +1,8 @@
 // Calls of a replacement from a detour with nothing of ours in between: see src/site/direct_call.hpp.
 
 #include "detour_frame.h"
+#include "offsets.h"
 #include "vectors.h"
-
-#define READER 0                /* libprobe_direct_words: from the thread's base, the pointer to its epoch record, */
-#define ROW 8                   /* where its row begins, */
-#define BUSY 16                 /* non-zero: it is in a handler, in libprobe itself, or may be a guest, */
-#define RUNS 24                 /* its replacement_runs; */
-#define EPOCH 32                /* the address of the current epoch */
-#define READER_WHERE 16         /* in an epoch record: epoch::reader::where */
-#define ABOUT_DIRECT 16         /* in a site::detour: the direct_call; null: none */
-#define ENTRY 0                 /* in that */
-#define HITS 8
-#define BEGUN 16
-#define ENDED 24
-#define WHAT 32
-#define RESULT 40
-#define LEVEL 44
-#define KEEPS 48
 
         .hidden libprobe_direct_words, libprobe_detour_replace
 
@@ -44,8 +29,8 @@
 #define RESULT_NOW OUTER_WHERE
 #define LEVEL_NOW (OUTER_WHERE + 4)
 #define CALL -48
-#define OUTER -56
 #define RUN -64
+#define OUTER (RUN + RUN_OUTER)
 #define KEPT -112               /* rdx, rsi, rdi, r8, r9, r10 */
 
         .macro keep_result op
@@ -82,11 +67,11 @@ libprobe_second_steps:
 // would be waited for: what is stored here the next call loads again.
         .macro end_run name
         movq    CALL(%rbp), %rcx
-        movq    RESULT(%rcx), %r10
-        movq    ENDED(%rcx), %rcx
+        movq    DIRECT_RESULT(%rcx), %r10
+        movq    DIRECT_ENDED(%rcx), %rcx
         movq    %r10, RESULT_NOW(%rbp)
-        thread_word ROW, %r10
-        movq    libprobe_direct_words+RUNS(%rip), %r11
+        thread_word WORDS_ROW, %r10
+        movq    libprobe_direct_words+WORDS_RUNS(%rip), %r11
         addq    %r10, %rcx
         testq   %r10, %r10
         jz      .Lshared_\name
@@ -134,44 +119,44 @@ libprobe_detour_direct:
         seto    %al
         pushq   %rax
         pushq   %rcx
-        movq    libprobe_direct_words+BUSY(%rip), %rax
+        movq    libprobe_direct_words+WORDS_BUSY(%rip), %rax
         cmpq    $0, %fs:(%rax)
         jne     8f
-        thread_word READER, %rcx
+        thread_word WORDS_READER, %rcx
         testq   %rcx, %rcx
         jz      8f
-        cmpq    $0, (%rcx)
+        cmpq    $0, READER_SINCE(%rcx)
         jne     8f
         pushq   READER_WHERE(%rcx)
         leaq    1(%rsp), %rax                   // odd: no mark lies there
         movq    %rax, READER_WHERE(%rcx)
-        movq    libprobe_direct_words+EPOCH(%rip), %rax
+        movq    libprobe_direct_words+WORDS_EPOCH(%rip), %rax
         movq    (%rax), %rax
-        movq    %rax, (%rcx)                    // epoch::enter(): pairs with heavy_barrier() in poll() and wait()
+        movq    %rax, READER_SINCE(%rcx)        // epoch::enter(): pairs with heavy_barrier() in poll() and wait()
         movq    ABOUT(%rbp), %r11
-        movq    ABOUT_DIRECT(%r11), %r11
+        movq    DETOUR_DIRECT(%r11), %r11
         testq   %r11, %r11
         jz      7f
-        thread_word ROW, %rax
-        movq    HITS(%r11), %rcx
+        thread_word WORDS_ROW, %rax
+        movq    DIRECT_HITS(%r11), %rcx
         incq    (%rcx,%rax)
         pushq   %r11
-        movq    libprobe_direct_words+RUNS(%rip), %rcx
+        movq    libprobe_direct_words+WORDS_RUNS(%rip), %rcx
         pushq   %fs:(%rcx)
-        pushq   WHAT(%r11)
-        movq    BEGUN(%r11), %r11
+        pushq   DIRECT_WHAT(%r11)
+        movq    DIRECT_BEGUN(%r11), %r11
         incq    (%r11,%rax)
         second_step STEP_LINK, movq %rsp, %fs:(%rcx)
-        thread_word READER, %rcx
+        thread_word WORDS_READER, %rcx
         movq    OUTER_WHERE(%rbp), %rax
-        movq    $0, (%rcx)                      // epoch::leave(): from here on the count keeps it
+        movq    $0, READER_SINCE(%rcx)          // epoch::leave(): from here on the count keeps it
         movq    %rax, READER_WHERE(%rcx)
         movq    CALL(%rbp), %r11
         movq    RCX(%rbp), %rcx
         movq    RAX(%rbp), %rax
-        cmpl    $0, KEEPS(%r11)
+        cmpl    $0, DIRECT_KEEPS(%r11)
         jne     3f
-        movq    ENTRY(%r11), %r11
+        movq    DIRECT_ENTRY(%r11), %r11
         andq    $-16, %rsp
         call    *%r11
         end_run plain
@@ -184,9 +169,9 @@ libprobe_detour_direct:
         pushq   %r9
         pushq   %r10
         andq    $-64, %rsp
-        cmpl    $0, LEVEL(%r11)
+        cmpl    $0, DIRECT_LEVEL(%r11)
         jne     10f
-3:      movq    ENTRY(%r11), %r11
+3:      movq    DIRECT_ENTRY(%r11), %r11
         call    *%r11
         end_run keeping
         testl   $1, RESULT_NOW(%rbp)            // result_registers::first_integer
@@ -213,7 +198,7 @@ libprobe_detour_direct:
         // As much as the replacement may touch, at the stack pointer: registers 16-31 and the masks, then 0-15.
 10:     subq    $(HIGH_ROOM + VECTOR_ROOM), %rsp
         leaq    HIGH_ROOM(%rsp), %rax
-        cmpl    $LOW_FILE, LEVEL(%r11)
+        cmpl    $LOW_FILE, DIRECT_LEVEL(%r11)
         jb      12f
         cmpl    $1, libprobe_vector_width(%rip)
         jb      12f
@@ -221,7 +206,7 @@ libprobe_detour_direct:
         low_halves store_ymm
         jmp     13f
 11:     low_halves store_zmm
-        cmpl    $EVERY_FILE, LEVEL(%r11)
+        cmpl    $EVERY_FILE, DIRECT_LEVEL(%r11)
         jb      13f
         movq    %rsp, %rax
         high_file store_high
@@ -258,7 +243,7 @@ libprobe_detour_direct:
 
         // Everything else, with the registers as they were.
 7:      movq    OUTER_WHERE(%rbp), %rax
-        movq    $0, (%rcx)
+        movq    $0, READER_SINCE(%rcx)
         movq    %rax, READER_WHERE(%rcx)
 8:      movq    FLAGS(%rbp), %rax
         addb    $0x7f, %al

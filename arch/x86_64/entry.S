@@ -1,27 +1,7 @@
 // Where the kernel enters libprobe, and how it leaves again without sigreturn.
 
-#define UC_LINK 8                   /* offsetof(ucontext_t, uc_link) */
-#define UC_GREGS 40                 /* offsetof(ucontext_t, uc_mcontext.gregs) */
-#define GREG(n) (UC_GREGS + 8 * (n))
-#define R8_ GREG(0)
-#define R9_ GREG(1)
-#define R10_ GREG(2)
-#define R11_ GREG(3)
-#define R12_ GREG(4)
-#define R13_ GREG(5)
-#define R14_ GREG(6)
-#define R15_ GREG(7)
-#define RDI_ GREG(8)
-#define RSI_ GREG(9)
-#define RBP_ GREG(10)
-#define RBX_ GREG(11)
-#define RDX_ GREG(12)
-#define RAX_ GREG(13)
-#define RCX_ GREG(14)
-#define RSP_ GREG(15)
-#define RIP_ GREG(16)
-#define EFL_ GREG(17)
-#define FPREGS_ GREG(23)            /* offsetof(ucontext_t, uc_mcontext.fpregs) */
+#include "offsets.h"
+
 #define SW_XFEATURES 472            /* in the FXSAVE area: sw_reserved.xstate_bv, see asm/sigcontext.h */
 #define USER_CS 0x33
 #define USER_SS 0x2b
@@ -74,7 +54,7 @@ libprobe_run_trap:
         .cfi_rel_offset %rbx, 0
         movq    %rdx, %rbx
         // The kernel leaves the program's NT and AC set: with NT iretq faults, with AC compiled code may.
-        testl   $(FLAG_NT | FLAG_AC), EFL_(%rdx)
+        testl   $(FLAG_NT | FLAG_AC), UC_EFL(%rdx)
         jnz     2f
 3:      call    libprobe_on_trap
         .globl libprobe_resume, libprobe_resume_jump, libprobe_resume_end, libprobe_return_pop, libprobe_return_end
@@ -85,32 +65,32 @@ libprobe_resume:
         movq    %rdx, %fs:(%rcx)
         testl   %eax, %eax
         jz      libprobe_return
-        movq    FPREGS_(%rbx), %rcx
+        movq    UC_FPREGS(%rbx), %rcx
         movl    SW_XFEATURES(%rcx), %eax
         movl    SW_XFEATURES+4(%rcx), %edx
         xrstor64 (%rcx)
         .cfi_remember_state
         .cfi_def_cfa %rbx, 0            // the kernel's frame: a return address, then the context
         pushq   $USER_SS
-        pushq   RSP_(%rbx)
-        pushq   EFL_(%rbx)
+        pushq   UC_RSP(%rbx)
+        pushq   UC_EFL(%rbx)
         pushq   $USER_CS
-        pushq   RIP_(%rbx)
-        movq    R8_(%rbx), %r8
-        movq    R9_(%rbx), %r9
-        movq    R10_(%rbx), %r10
-        movq    R11_(%rbx), %r11
-        movq    R12_(%rbx), %r12
-        movq    R13_(%rbx), %r13
-        movq    R14_(%rbx), %r14
-        movq    R15_(%rbx), %r15
-        movq    RDI_(%rbx), %rdi
-        movq    RSI_(%rbx), %rsi
-        movq    RBP_(%rbx), %rbp
-        movq    RDX_(%rbx), %rdx
-        movq    RAX_(%rbx), %rax
-        movq    RCX_(%rbx), %rcx
-        movq    RBX_(%rbx), %rbx
+        pushq   UC_RIP(%rbx)
+        movq    UC_R8(%rbx), %r8
+        movq    UC_R9(%rbx), %r9
+        movq    UC_R10(%rbx), %r10
+        movq    UC_R11(%rbx), %r11
+        movq    UC_R12(%rbx), %r12
+        movq    UC_R13(%rbx), %r13
+        movq    UC_R14(%rbx), %r14
+        movq    UC_R15(%rbx), %r15
+        movq    UC_RDI(%rbx), %rdi
+        movq    UC_RSI(%rbx), %rsi
+        movq    UC_RBP(%rbx), %rbp
+        movq    UC_RDX(%rbx), %rdx
+        movq    UC_RAX(%rbx), %rax
+        movq    UC_RCX(%rbx), %rcx
+        movq    UC_RBX(%rbx), %rbx
 libprobe_resume_jump:
         .cfi_def_cfa %rsp, 56           // six words pushed since the kernel's return address
         iretq
@@ -224,24 +204,24 @@ libprobe_guarded_stack_exit:
         .cfi_startproc simple
         .cfi_signal_frame
         // DW_CFA_def_cfa_expression: DW_OP_breg7 offset, DW_OP_deref
-        .cfi_escape 0x0f, 4, 0x77, 0x80 | ((RSP_) & 0x7f), (RSP_) >> 7, 0x06
-        saved_in_context 0, RAX_
-        saved_in_context 1, RDX_
-        saved_in_context 2, RCX_
-        saved_in_context 3, RBX_
-        saved_in_context 4, RSI_
-        saved_in_context 5, RDI_
-        saved_in_context 6, RBP_
-        saved_in_context 7, RSP_
-        saved_in_context 8, R8_
-        saved_in_context 9, R9_
-        saved_in_context 10, R10_
-        saved_in_context 11, R11_
-        saved_in_context 12, R12_
-        saved_in_context 13, R13_
-        saved_in_context 14, R14_
-        saved_in_context 15, R15_
-        saved_in_context 16, RIP_
+        .cfi_escape 0x0f, 4, 0x77, 0x80 | ((UC_RSP) & 0x7f), (UC_RSP) >> 7, 0x06
+        saved_in_context 0, UC_RAX
+        saved_in_context 1, UC_RDX
+        saved_in_context 2, UC_RCX
+        saved_in_context 3, UC_RBX
+        saved_in_context 4, UC_RSI
+        saved_in_context 5, UC_RDI
+        saved_in_context 6, UC_RBP
+        saved_in_context 7, UC_RSP
+        saved_in_context 8, UC_R8
+        saved_in_context 9, UC_R9
+        saved_in_context 10, UC_R10
+        saved_in_context 11, UC_R11
+        saved_in_context 12, UC_R12
+        saved_in_context 13, UC_R13
+        saved_in_context 14, UC_R14
+        saved_in_context 15, UC_R15
+        saved_in_context 16, UC_RIP
         nop
 libprobe_restorer:
         movq    $15, %rax               // __NR_rt_sigreturn

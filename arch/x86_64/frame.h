@@ -1,28 +1,8 @@
 // The program's state, saved on its own stack: a struct registers (include/libprobe/registers_x86_64.hpp), and what
 // saves and restores it. For assembly code.
 
-#define RAX_ 0
-#define RBX_ 8
-#define RCX_ 16
-#define RDX_ 24
-#define RSI_ 32
-#define RDI_ 40
-#define RBP_ 48
-#define RSP_ 56
-#define R8_ 64
-#define R9_ 72
-#define R10_ 80
-#define R11_ 88
-#define R12_ 96
-#define R13_ 104
-#define R14_ 112
-#define R15_ 120
-#define RIP_ 128
-#define RFLAGS_ 136
-#define XMM_ 144
-#define YMM_UPPER_ 152
-#define XSTATE_IN_USE_ 160
-#define VECTOR_STRIDE_ 168
+#include "offsets.h"
+
 #define USER_CS 0x33
 #define USER_SS 0x2b
 
@@ -31,27 +11,27 @@
 
 
 .macro save_integers
-        movq    %rax, RAX_(%rsp)
-        movq    %rbx, RBX_(%rsp)
-        movq    %rcx, RCX_(%rsp)
-        movq    %rdx, RDX_(%rsp)
-        movq    %rsi, RSI_(%rsp)
-        movq    %rdi, RDI_(%rsp)
-        movq    %rbp, RBP_(%rsp)
-        movq    %r8, R8_(%rsp)
-        movq    %r9, R9_(%rsp)
-        movq    %r10, R10_(%rsp)
-        movq    %r11, R11_(%rsp)
-        movq    %r12, R12_(%rsp)
-        movq    %r13, R13_(%rsp)
-        movq    %r14, R14_(%rsp)
-        movq    %r15, R15_(%rsp)
+        movq    %rax, REGS_RAX(%rsp)
+        movq    %rbx, REGS_RBX(%rsp)
+        movq    %rcx, REGS_RCX(%rsp)
+        movq    %rdx, REGS_RDX(%rsp)
+        movq    %rsi, REGS_RSI(%rsp)
+        movq    %rdi, REGS_RDI(%rsp)
+        movq    %rbp, REGS_RBP(%rsp)
+        movq    %r8, REGS_R8(%rsp)
+        movq    %r9, REGS_R9(%rsp)
+        movq    %r10, REGS_R10(%rsp)
+        movq    %r11, REGS_R11(%rsp)
+        movq    %r12, REGS_R12(%rsp)
+        movq    %r13, REGS_R13(%rsp)
+        movq    %r14, REGS_R14(%rsp)
+        movq    %r15, REGS_R15(%rsp)
 .endm
 
 .macro save_flags
         pushfq
         .cfi_adjust_cfa_offset 8
-        popq    RFLAGS_(%rsp)
+        popq    REGS_RFLAGS(%rsp)
         .cfi_adjust_cfa_offset -8
         pushq   $2                      // DF, and NT and AC with it: iretq and compiled code want them clear
         .cfi_adjust_cfa_offset 8
@@ -60,21 +40,21 @@
 .endm
 
 .macro restore_integers base
-        movq    R8_(\base), %r8
-        movq    R9_(\base), %r9
-        movq    R10_(\base), %r10
-        movq    R11_(\base), %r11
-        movq    R12_(\base), %r12
-        movq    R13_(\base), %r13
-        movq    R14_(\base), %r14
-        movq    R15_(\base), %r15
-        movq    RDI_(\base), %rdi
-        movq    RSI_(\base), %rsi
-        movq    RBP_(\base), %rbp
-        movq    RDX_(\base), %rdx
-        movq    RAX_(\base), %rax
-        movq    RCX_(\base), %rcx
-        movq    RBX_(\base), %rbx
+        movq    REGS_R8(\base), %r8
+        movq    REGS_R9(\base), %r9
+        movq    REGS_R10(\base), %r10
+        movq    REGS_R11(\base), %r11
+        movq    REGS_R12(\base), %r12
+        movq    REGS_R13(\base), %r13
+        movq    REGS_R14(\base), %r14
+        movq    REGS_R15(\base), %r15
+        movq    REGS_RDI(\base), %rdi
+        movq    REGS_RSI(\base), %rsi
+        movq    REGS_RBP(\base), %rbp
+        movq    REGS_RDX(\base), %rdx
+        movq    REGS_RAX(\base), %rax
+        movq    REGS_RCX(\base), %rcx
+        movq    REGS_RBX(\base), %rbx
 .endm
 
 // The area for the extended state goes below the frame that rbx points to; its header must be zero but for what
@@ -84,13 +64,13 @@
         andq    $-64, %rsp
         movq    %rsp, %rsi
         leaq    160(%rsp), %rax
-        movq    %rax, XMM_(%rbx)
-        movq    $16, VECTOR_STRIDE_(%rbx)
+        movq    %rax, REGS_XMM(%rbx)
+        movq    $16, REGS_VECTOR_STRIDE(%rbx)
         leaq    512(%rsp), %rdi
         xorl    %eax, %eax
         cmpl    $0, libprobe_vector_mask(%rip)
         je      8f
-        movq    %rdi, XSTATE_IN_USE_(%rbx)
+        movq    %rdi, REGS_XSTATE_IN_USE(%rbx)
         movl    $8, %ecx
         rep stosq
         movl    libprobe_vector_mask(%rip), %eax
@@ -101,9 +81,9 @@
         testl   $4, libprobe_vector_mask(%rip)
         cmovz   %rdx, %rax
         jmp     9f
-8:      movq    %rax, XSTATE_IN_USE_(%rbx)
+8:      movq    %rax, REGS_XSTATE_IN_USE(%rbx)
         fxsave64 (%rsp)
-9:      movq    %rax, YMM_UPPER_(%rbx)
+9:      movq    %rax, REGS_YMM_UPPER(%rbx)
 .endm
 
 .macro restore_vectors from
@@ -119,10 +99,10 @@
 
 .macro frame_cfi cfa            // rbx points to the frame, the frame holds the program's registers
         .cfi_def_cfa %rbx, \cfa
-        .cfi_offset %rbx, RBX_ - (\cfa)
-        .cfi_offset %rbp, RBP_ - (\cfa)
-        .cfi_offset %r12, R12_ - (\cfa)
-        .cfi_offset %r13, R13_ - (\cfa)
-        .cfi_offset %r14, R14_ - (\cfa)
-        .cfi_offset %r15, R15_ - (\cfa)
+        .cfi_offset %rbx, REGS_RBX - (\cfa)
+        .cfi_offset %rbp, REGS_RBP - (\cfa)
+        .cfi_offset %r12, REGS_R12 - (\cfa)
+        .cfi_offset %r13, REGS_R13 - (\cfa)
+        .cfi_offset %r14, REGS_R14 - (\cfa)
+        .cfi_offset %r15, REGS_R15 - (\cfa)
 .endm

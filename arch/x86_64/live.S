@@ -24,7 +24,7 @@ libprobe_call_live:
         jz      2f
         // Equally aligned as what it is a copy of; but gcc aligns less for a local function that needs no more, and `entry`
         // may need it.
-        movq    RSP_(%rax), %rcx
+        movq    REGS_RSP(%rax), %rcx
         leaq    8(%rcx), %rcx           // the area
         leaq    (,%rdx,8), %rsi
         subq    %rsi, %rsp
@@ -43,14 +43,14 @@ libprobe_copy_live_next:
         jnz     1b
         jmp     3f
 2:      andq    $-16, %rsp
-3:      movq    RDI_(%rax), %rdi
-        movq    RSI_(%rax), %rsi
-        movq    RDX_(%rax), %rdx
-        movq    RCX_(%rax), %rcx
-        movq    R8_(%rax), %r8
-        movq    R9_(%rax), %r9
-        movq    R10_(%rax), %r10
-        movq    RAX_(%rax), %rax        // al: the number of vector arguments of a variadic call
+3:      movq    REGS_RDI(%rax), %rdi
+        movq    REGS_RSI(%rax), %rsi
+        movq    REGS_RDX(%rax), %rdx
+        movq    REGS_RCX(%rax), %rcx
+        movq    REGS_R8(%rax), %r8
+        movq    REGS_R9(%rax), %r9
+        movq    REGS_R10(%rax), %r10
+        movq    REGS_RAX(%rax), %rax        // al: the number of vector arguments of a variadic call
         call    *%r11
         leave
         .cfi_def_cfa %rsp, 8
@@ -66,7 +66,7 @@ libprobe_copy_live_next:
         .type libprobe_keep_result, @function
 libprobe_keep_result:
         .cfi_startproc
-        movq    XMM_(%rdi), %rax
+        movq    REGS_XMM(%rdi), %rax
         movl    libprobe_vector_width(%rip), %ecx
         .irp    n, 0, 1
         testl   $(4 << \n), %esi
@@ -93,7 +93,7 @@ libprobe_keep_result:
         .type libprobe_reload_vectors, @function
 libprobe_reload_vectors:
         .cfi_startproc
-        movq    XMM_(%rdi), %rax
+        movq    REGS_XMM(%rdi), %rax
         testl   %esi, %esi
         jnz     1f
         cmpl    $1, libprobe_vector_width(%rip)

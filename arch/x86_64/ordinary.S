@@ -25,9 +25,9 @@
         save_integers
         save_flags
         leaq    FRAME(%rsp), %rax
-        movq    %rax, RSP_(%rsp)
+        movq    %rax, REGS_RSP(%rsp)
         movq    FRAME-KEY(%rsp), %rax
-        movq    %rax, RIP_(%rsp)
+        movq    %rax, REGS_RIP(%rsp)
         movq    %rsp, %rbx
         frame_cfi FRAME + 8
         save_vectors
@@ -36,10 +36,10 @@
         restore_vectors %rsp
         movq    %rbx, %rsp
         pushq   $USER_SS
-        pushq   RSP_(%rbx)
-        pushq   RFLAGS_(%rbx)
+        pushq   REGS_RSP(%rbx)
+        pushq   REGS_RFLAGS(%rbx)
         pushq   $USER_CS
-        pushq   RIP_(%rbx)
+        pushq   REGS_RIP(%rbx)
         restore_integers %rbx
         .cfi_def_cfa %rsp, FRAME + 8 + 5*8
         iretq
@@ -81,7 +81,7 @@ libprobe_call:
         movq    %rsi, %r13
         movq    %rdx, %r14
         movq    %r8, %r15
-        movq    RSP_(%r13), %rsi
+        movq    REGS_RSP(%r13), %rsi
         addq    $8, %rsi                // behind the return address
         subq    %rcx, %rsp
         movq    %rsp, %rax
@@ -101,14 +101,14 @@ libprobe_copy_area_end:
         jz      4f
         restore_vectors %r14
 4:
-        movq    RDI_(%r13), %rdi
-        movq    RSI_(%r13), %rsi
-        movq    RDX_(%r13), %rdx
-        movq    RCX_(%r13), %rcx
-        movq    R8_(%r13), %r8
-        movq    R9_(%r13), %r9
-        movq    R10_(%r13), %r10
-        movq    RAX_(%r13), %rax        // al: the number of vector arguments of a variadic call
+        movq    REGS_RDI(%r13), %rdi
+        movq    REGS_RSI(%r13), %rsi
+        movq    REGS_RDX(%r13), %rdx
+        movq    REGS_RCX(%r13), %rcx
+        movq    REGS_R8(%r13), %r8
+        movq    REGS_R9(%r13), %r9
+        movq    REGS_R10(%r13), %r10
+        movq    REGS_RAX(%r13), %rax        // al: the number of vector arguments of a variadic call
         call    *%r12
         movq    8(%r15), %rcx
         testq   %rcx, %rcx

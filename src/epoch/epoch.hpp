@@ -30,7 +30,6 @@ struct alignas(64) reader {
   // Where on the stack the outermost section is; 0: not known. Means something only while `since` is not 0.
   atomic<std::uintptr_t> where{0};
 };
-static_assert(offsetof(reader, since) == 0 && offsetof(reader, where) == 16);  // arch's code writes these
 
 constexpr int thread_of(std::uint64_t owner) noexcept { return static_cast<int>(owner); }
 

@@ -49,16 +49,14 @@ struct jump_text {
 /// What the code of a detour refers to: one for each address that ever had one. It lives as long as that
 /// code.
 struct detour {
-  std::uintptr_t address = 0;        // read by detour.S
-  atomic<std::uint32_t> vectors{0};  // what the handlers may do (arch::vector_use): read by detour.S
+  std::uintptr_t address = 0;
+  atomic<std::uint32_t> vectors{0};  // what the handlers may do (arch::vector_use): read by arch, too
   atomic<const direct_call*> direct{
       nullptr};                     // all there is to do, if it is that. Read inside a section, by arch
   atomic<site*> at{nullptr};        // null: nothing is registered there. Read inside a section
   atomic<std::uintptr_t> body{0};   // the copy that its latest code goes on in
   std::uint64_t* column = nullptr;  // what its counting code counts in; for good, as the code
 };
-static_assert(offsetof(detour, address) == 0 && offsetof(detour, vectors) == 8 &&
-              offsetof(detour, direct) == 16);
 
 /// An inner boundary of a jump's window: who comes there traps, and goes on in the copy of that instruction.
 struct landing {

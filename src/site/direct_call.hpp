@@ -22,10 +22,8 @@ struct direct_call {
   std::uint32_t level = 0;   // of the vector registers that have to be kept, a vector_use::level
   std::uint32_t keeps = 1;   // 0: callers keep nothing in registers that a call may clobber
 };
-static_assert(offsetof(direct_call, entry) == 0 && offsetof(direct_call, hits) == 8 &&
-              offsetof(direct_call, begun) == 16 && offsetof(direct_call, ended) == 24 &&
-              offsetof(direct_call, what) == 32 && offsetof(direct_call, result) == 40 &&
-              offsetof(direct_call, level) == 44 && offsetof(direct_call, keeps) == 48);
+// Which arch's code reads as one word.
+static_assert(offsetof(direct_call, level) == offsetof(direct_call, result) + sizeof(std::uint32_t));
 
 /// Where that code finds the thread's state. Before the first one.
 inline void prepare_direct_calls() noexcept {
@@ -35,7 +33,8 @@ inline void prepare_direct_calls() noexcept {
   static_assert(offsetof(thread_state, in_handler) % sizeof(std::uint64_t) == 0 &&
                 offsetof(thread_state, may_have_guest) / sizeof(std::uint64_t) ==
                     offsetof(thread_state, in_handler) / sizeof(std::uint64_t));
-  static_assert(offsetof(replacement_run, what) == 0 && offsetof(replacement_run, outer) == 8);
+  static_assert(offsetof(replacement_run, what) == 0 &&
+                offsetof(replacement_run, outer) == sizeof(void*));  // it pushes them
   libprobe_direct_words = {distance(&epoch::detail::self), distance(&epoch::row_of_thread),
                            distance(&self.in_handler), distance(&self.replacement), &epoch::detail::current};
 }
