@@ -14,7 +14,8 @@
 // port/PAGE.hpp in it has the types, the constants and what is inline, and all else is its own affair; CMake
 // chooses the folder by LIBPROBE_ARCH. Beside it there is only the port's public register header
 // (include/libprobe/registers_*.hpp). arch/null is a port that refuses everything: what compiles and links
-// with it depends on no CPU.
+// with it depends on no CPU. Where a port's assembly finds the members of C++'s structures says offsets.h,
+// which is made of port/offsets.hpp (arch/offsets.hpp) when the library is built.
 //
 // Words: displaced instruction, the one that a breakpoint or a jump has taken the place of; slot, its copy
 // out of line; detour, code that a jump leads to, which calls the handlers; hop, or island: a jump on the way
