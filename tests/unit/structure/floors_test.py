@@ -60,6 +60,8 @@ def complaints(path, text, find):
                 continue
             found.append(f"{path}: <{included}> is no system header")
             continue
+        if included == "offsets.h" and folder == "arch":  # the build makes it: src/assembly
+            continue
         target = find(included)
         if target is None:
             found.append(f"{path}: no such file: {included}")
