@@ -128,7 +128,7 @@ libprobe_detour_direct:
         cmpq    $0, READER_SINCE(%rcx)
         jne     8f
         pushq   READER_WHERE(%rcx)
-        leaq    1(%rsp), %rax                   // odd: no mark lies there
+        leaq    1(%rsp), %rax                   // odd: no mark lies there, see was_left_behind()
         movq    %rax, READER_WHERE(%rcx)
         movq    libprobe_direct_words+WORDS_EPOCH(%rip), %rax
         movq    (%rax), %rax

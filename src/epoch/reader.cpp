@@ -54,6 +54,7 @@ bool was_left_behind(const reader& record, std::uintptr_t used_to) noexcept {
   const auto where = record.where.load(std::memory_order_relaxed);
   if (where == 0) return false;
   if (where < used_to && (!os::on_signal_stack(used_to) || os::on_signal_stack(where))) return true;
+  if (where % 2 != 0) return false;  // a direct call's, which leaves no mark
   std::uint64_t mark = 0;
   return !arch::guarded_load(where, mark) || mark != ~where;
 }

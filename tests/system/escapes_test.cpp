@@ -8,6 +8,7 @@
 #include <csetjmp>
 #include <thread>
 
+#include "epoch/epoch.hpp"
 #include "support/probing.hpp"
 
 extern "C" {
@@ -56,11 +57,38 @@ int leave_a_direct_call() {
   _exit(0);  // the replacement that was left is not removed: its entry may be what was left
 }
 
+bool kept = true;
+/// Its hit ends, and the section that it interrupted is as it was.
+void hit_another(int) {
+  const auto open = epoch::open_at();
+  if (other(1) != 3) kept = false;
+  if (epoch::open_at() != open) kept = false;
+}
+
+/// The same for one that is interrupted by a handler in which another probe is hit, and goes on.
+int hit_in_a_direct_call() {
+  replacement r{.at = target,
+                .entry = reinterpret_cast<void*>(&in_its_place),
+                .stack_bytes = 0,
+                .result = result_registers::first_integer};
+  probe p{.at = other, .pre_handler = test::just_count};
+  if (register_replacement(r) || register_probe(p)) return 2;
+  if (target(1) != 101) return 3;
+  signal(SIGUSR1, hit_another);
+  ptrace(PTRACE_TRACEME, 0, 0, 0);
+  raise(SIGSTOP);
+  if (target(2) != 102) return 4;
+  if (hits(p) != 1) return 5;
+  if (!kept) return 6;
+  if (hits(r) != 2) return 7;
+  _exit(0);
+}
+
 /// Steps the child until it has met so many instructions of the direct call's code, and sends it the signal
 /// there. False: it had met all of them.
-bool interrupt_at(int instruction, int& status) {
+bool interrupt_at(int instruction, int& status, int (*body)()) {
   const pid_t child = fork();
-  if (child == 0) _exit(leave_a_direct_call());
+  if (child == 0) _exit(body());
   const auto wait = [&] { return waitpid(child, &status, 0) == child && WIFSTOPPED(status); };
   while (wait() && WSTOPSIG(status) != SIGSTOP)
     ptrace(PTRACE_CONT, child, 0, static_cast<long>(WSTOPSIG(status)));
@@ -83,8 +111,18 @@ bool interrupt_at(int instruction, int& status) {
 
 TEST(Escapes, FromADirectCallAtEveryInstruction) {
   int status = 0, instruction = 1;
-  while (interrupt_at(instruction, status)) {
+  while (interrupt_at(instruction, status, leave_a_direct_call)) {
     ASSERT_EQ(test::told(status), test::exited_with(0)) << "left at its instruction " << instruction;
+    ++instruction;
+  }
+  EXPECT_GT(instruction, 10) << "the call is not direct";
+}
+
+/// What protects what a direct call is about to use.
+TEST(Escapes, AHitInADirectCallsMiddleLeavesItsSectionOpen) {
+  int status = 0, instruction = 1;
+  while (interrupt_at(instruction, status, hit_in_a_direct_call)) {
+    ASSERT_EQ(test::told(status), test::exited_with(0)) << "interrupted at its instruction " << instruction;
     ++instruction;
   }
   EXPECT_GT(instruction, 10) << "the call is not direct";
