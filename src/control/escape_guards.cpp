@@ -13,6 +13,13 @@ namespace libprobe::control {
 
 namespace {
 
+// As in signal_guards().
+#ifdef __SANITIZE_THREAD__
+constexpr bool watched_by_a_sanitizer = true;
+#else
+constexpr bool watched_by_a_sanitizer = false;
+#endif
+
 /// Where libc defines them; each place once, of names of the same function.
 std::vector<std::uintptr_t> entries_of(const symbols::module& libc,
                                        std::initializer_list<const char*> names) {
@@ -29,7 +36,7 @@ std::vector<std::uintptr_t> entries_of(const symbols::module& libc,
 
 std::vector<request> escape_guards(const guard_hooks& hooks) {
   std::vector<request> made;
-#ifndef __SANITIZE_THREAD__  // as in signal_guards()
+  if (watched_by_a_sanitizer) return made;
   const auto modules = symbols::current_modules();
   const auto* const libc = modules->find(reinterpret_cast<std::uintptr_t>(&gnu_get_libc_version));
   if (libc == nullptr) return made;
@@ -45,7 +52,6 @@ std::vector<request> escape_guards(const guard_hooks& hooks) {
     made.push_back(guard_at(at, nullptr));
     made.back().what->before = hooks.on_spawn;
   }
-#endif
   return made;
 }
 

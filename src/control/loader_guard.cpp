@@ -29,11 +29,21 @@ bool tell_of_constructors(registers& regs) {
 
 }  // namespace
 
+namespace {
+
+request learning_guard(std::uintptr_t address, bool (*learn)(registers&)) {
+  auto made = guard_at(address, learn, own_code);
+  made.only_learns = true;
+  return made;
+}
+
+}  // namespace
+
 std::vector<request> unloading_guards(const loader_hooks& tell) {
   told = tell;
   std::vector<request> made;
   const auto notify = static_cast<std::uintptr_t>(_r_debug.r_brk);
-  if (notify != 0) made.push_back(guard_at(notify, tell_of_change, own_code));
+  if (notify != 0) made.push_back(learning_guard(notify, tell_of_change));
   return made;
 }
 
@@ -45,7 +55,7 @@ std::vector<request> constructor_guards(const loader_hooks& tell) {
     for (const auto* found : one->symbols().named("_dl_catch_exception")) {
       if (!found->exported) continue;
       made.reserve(made.size() + 1);
-      made.push_back(guard_at(found->start, tell_of_constructors, own_code));
+      made.push_back(learning_guard(found->start, tell_of_constructors));
     }
   }
   return made;

@@ -22,6 +22,7 @@ struct request : specification {
   std::atomic<std::uintptr_t>* placed_at = nullptr;
   std::uintptr_t address = 0;
   bool (*stand_in)(registers&) = nullptr;  // see site::stand_in; for guards
+  bool only_learns = false;                // see site::only_learns
   bool waits = false;                      // for its module: its user's object shows it already
   // What that showed before: for a registration that fails, and for one that does not, to be given back.
   site::ledger* ledger_before = nullptr;

@@ -104,11 +104,13 @@ errc site_planner::lay_out(std::span<request> requests, const symbols::snapshot&
                                          functions_.keeps_more_than_vectors(whole.address);
     site::site* const known = site::sites.find(whole.address);
     if (known != nullptr && keeps_more_than_vectors) known->keeps_more_than_vectors = true;
-    if (known != nullptr && whole.met_by(*known)) continue;
+    const bool guarded = known != nullptr && known->stand_in != nullptr;
+    if (known != nullptr && whole.met_by(*known) && (guarded || whole.stand_in == nullptr)) continue;
     if (known != nullptr) whole.add_present(*known);
     auto fresh = make_site(whole, detail);
     if (!fresh) return fresh.error();
-    (*fresh)->stand_in = known != nullptr ? known->stand_in : whole.stand_in;
+    (*fresh)->stand_in = guarded ? known->stand_in : whole.stand_in;
+    (*fresh)->only_learns = guarded ? known->only_learns : whole.only_learns;
     (*fresh)->keeps_more_than_vectors =
         keeps_more_than_vectors || (known != nullptr && known->keeps_more_than_vectors);
     (*fresh)->module = modules.find(whole.address);

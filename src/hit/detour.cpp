@@ -51,6 +51,13 @@ int go_on(const site::site& at, registers& regs, std::uintptr_t sp) noexcept {
   return run_hit(at, hit);
 }
 
+[[gnu::noinline]] int run_learning(const site::detour& from, registers& regs, arch::vector_use saved) {
+  learn(from.address, regs);
+  const open_hit section{regs};
+  const site::site* at = from.at.load(std::memory_order_acquire);
+  return at != nullptr ? run_all(*at, regs, saved) : 0;
+}
+
 [[gnu::noinline]] int run_guarded(const site::detour& from, registers& regs, arch::vector_use saved) {
   const auto sp = regs.sp();
   if (run_guard(regs, saved)) return leave(regs);
@@ -130,11 +137,22 @@ inline int follow_only(const site::site& at, site::instance_pool& pool, register
 /// Handlers that can be left by an exception, at a function's entry.
 [[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors,
                                    arch::vector_use saved) {
-  const open_run run{regs};
+  learn(from.address, regs);
+  const auto sp = regs.sp();
+  bool (*stand_in)(registers&) = nullptr;
+  {
+    const open_run run{regs};
+    const site::site* at = from.at.load(std::memory_order_acquire);
+    if (at == nullptr) return 0;
+    site::hit hit{regs, vectors, saved, true, true};
+    if (at->stand_in == nullptr || at->only_learns) return run_hit(*at, hit);
+    if (run_before_guard(*at, hit)) return leave(regs);
+    stand_in = at->stand_in;
+  }
+  if (stand_in(regs)) return leave(regs);
+  const epoch::section section;
   const site::site* at = from.at.load(std::memory_order_acquire);
-  if (at == nullptr) return 0;
-  site::hit hit{regs, vectors, saved, true, true};
-  return run_hit(*at, hit);
+  return at != nullptr ? go_on(*at, regs, sp) : 0;
 }
 
 }  // namespace
@@ -147,6 +165,7 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
   const auto& from = *static_cast<const site::detour*>(about);
   const auto saved = arch::vector_use::of(saved_bits);
   if (saved.ordinary()) return hit::run_ordinary(from, *regs, vectors, saved);
+  bool only_learns = false;
   {
     const hit::open_hit section{*regs};
     const site::site* at = from.at.load(std::memory_order_acquire);  // pairs with registry::publish()
@@ -154,8 +173,9 @@ int libprobe_on_detour(registers* regs, void* about, void* vectors, std::uint32_
     if (auto* only = at->only.load(std::memory_order_acquire)) return hit::run_only(*at, *only, *regs, saved);
     if (at->stand_in == nullptr) return hit::run_all(*at, *regs, saved);
     regs->set_ip(at->address);
+    only_learns = at->only_learns;
   }
-  return hit::run_guarded(from, *regs, saved);
+  return only_learns ? hit::run_learning(from, *regs, saved) : hit::run_guarded(from, *regs, saved);
 }
 
 int libprobe_on_detour_follow(registers* regs, void* about, void* /*vectors*/, std::uint32_t saved_bits) {

@@ -9,13 +9,27 @@ using namespace libprobe;
 
 void libprobe_on_entry(registers* regs, void* vectors) {
   const auto address = regs->ip();
-  const hit::open_run run{*regs};
-  const site::site* at = site::sites.find(address);
-  // Changed since the trap: whatever stands there now runs, and traps again if it must.
-  if (at == nullptr || !at->wants_ordinary()) return;
-  site::hit hit{*regs, vectors, arch::all_saved(), false, true};
-  const bool redirected = hit::run_before(*at, hit);
-  hit::run_call(*at, hit, redirected);
+  hit::learn(address, *regs);
+  bool (*stand_in)(registers&) = nullptr;
+  {
+    const hit::open_run run{*regs};
+    const site::site* at = site::sites.find(address);
+    // Changed since the trap: whatever stands there now runs, and traps again if it must.
+    if (at == nullptr || !at->wants_ordinary()) return;
+    site::hit hit{*regs, vectors, arch::all_saved(), false, true};
+    if (at->stand_in == nullptr || at->only_learns) {
+      const bool redirected = hit::run_before(*at, hit);
+      return hit::run_call(*at, hit, redirected);
+    }
+    if (hit::run_before_guard(*at, hit)) return;
+    stand_in = at->stand_in;
+  }
+  if (stand_in(*regs)) return;
+  const epoch::section section;
+  if (const site::site* at = site::sites.find(address)) {
+    site::hit hit{*regs, vectors, arch::all_saved(), false, true};
+    hit::run_call(*at, hit, false);
+  }
 }
 
 void libprobe_on_replacement(registers* regs, void* vectors) {

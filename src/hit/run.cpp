@@ -1,5 +1,7 @@
 #include "hit/run.hpp"
 
+#include <utility>
+
 #include "epoch/epoch.hpp"
 #include "hit/calls.hpp"
 
@@ -106,17 +108,38 @@ void run_after(const site::site& at, registers& regs, arch::vector_use saved) no
 
 namespace {
 
-/// The only entries with guards are those of the longjmp family: such a call is left as soon as it begins.
+/// Of the entries only those of the longjmp family have guards that do more than learn: such a call is left
+/// as soon as it begins.
 void end_of_guarded(site::hit& hit) noexcept {
-  if (hit.replacement != nullptr) end_chosen(*hit.replacement);
-  if (!begins_call(hit)) return;
+  if (auto* const chosen = std::exchange(hit.replacement, nullptr)) end_chosen(*chosen);
+  const bool begun = begins_call(hit);
+  auto* const call = std::exchange(hit.call, nullptr);
+  if (!begun) return;
   const in_handler unwind_handlers_may_run;
   site::self.beginning = nullptr;
-  leave_own(*hit.call);
-  abandon_call(*hit.call);
+  leave_own(*call);
+  abandon_call(*call);
 }
 
 }  // namespace
+
+void learn(std::uintptr_t address, registers& regs) {
+  bool (*stand_in)(registers&) = nullptr;
+  {
+    const epoch::section section;
+    const site::site* at = site::sites.find(address);
+    if (at == nullptr || !at->only_learns) return;
+    stand_in = at->stand_in;
+  }
+  regs.set_ip(address);
+  stand_in(regs);
+}
+
+bool run_before_guard(const site::site& at, site::hit& hit) noexcept {
+  const bool redirected = run_before(at, hit);
+  end_of_guarded(hit);
+  return redirected;
+}
 
 bool run_guard(registers& regs, arch::vector_use saved) {
   const auto address = regs.ip();
@@ -126,9 +149,7 @@ bool run_guard(registers& regs, arch::vector_use saved) {
     const site::site* at = site::sites.find(address);
     if (at == nullptr) return false;
     site::hit hit{regs, nullptr, saved};
-    const bool redirected = run_before(*at, hit);
-    end_of_guarded(hit);
-    if (redirected) return true;
+    if (run_before_guard(*at, hit)) return true;
     stand_in = at->stand_in;
   }
   // What it does may lead to a handler of the program's that never comes back.

@@ -59,10 +59,16 @@ bool run_before(const site::site& at, site::hit& hit) noexcept;
 /// All `after` hooks; regs.ip() is where the program goes on. Inside a section.
 void run_after(const site::site& at, registers& regs, arch::vector_use saved = arch::all_saved()) noexcept;
 
-/// A hit of a guard's site, at regs.ip(): the probes there, and what stands in for the displaced instruction,
-/// which may take long. True: the program goes on at regs; false: with the displaced instruction. Outside of
-/// a section.
+/// Where a guard's site only learns of the call, it does so here, before the hit. Outside of a section: it
+/// may take long.
+void learn(std::uintptr_t address, registers& regs);
+/// A hit of a site with another guard, at regs.ip(): the probes there, and what stands in for the displaced
+/// instruction, which may take long. True: the program goes on at regs; false: with the displaced
+/// instruction. Outside of a section.
 bool run_guard(registers& regs, arch::vector_use saved = arch::all_saved());
+/// Its first part, the probes: what a hook has begun ends at once. True: one has redirected. Inside a
+/// section.
+bool run_before_guard(const site::site& at, site::hit& hit) noexcept;
 
 /// `fault` hooks, until one says true: the program goes on at regs. Inside a section.
 bool run_fault(const site::site& at, registers& regs, int signo) noexcept;

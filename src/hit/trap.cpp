@@ -41,10 +41,14 @@ void finish_copy(const site::slot& code, registers& regs) noexcept {
   if (const site::site* at = site::sites.find(code.address)) run_after(*at, regs);
 }
 
-bool is_guard(std::uintptr_t address) noexcept {
+/// How a breakpoint is met: with handlers in ordinary context libprobe_on_entry() sees to the guard, too.
+enum class way : std::uint8_t { plain, learning, guarded };
+way way_at(std::uintptr_t address) noexcept {
   const epoch::section section;
   const site::site* at = site::sites.find(address);
-  return at != nullptr && at->stand_in != nullptr;
+  if (at == nullptr || at->stand_in == nullptr) return way::plain;
+  if (at->wants_ordinary() && !site::self.busy()) return way::plain;
+  return at->only_learns ? way::learning : way::guarded;
 }
 
 outcome on_guard(std::uintptr_t address, registers& regs) {
@@ -152,7 +156,9 @@ int libprobe_on_trap(int signo, siginfo_t* info, void* frame) {
 
   auto outcome = hit::outcome::not_ours;
   if (address != 0) {
-    outcome = hit::is_guard(address) ? hit::on_guard(address, regs) : hit::on_breakpoint(address, regs);
+    const auto way = hit::way_at(address);
+    if (way == hit::way::learning) hit::learn(address, regs);
+    outcome = way == hit::way::guarded ? hit::on_guard(address, regs) : hit::on_breakpoint(address, regs);
   } else if (arch::is_single_step(*info)) {
     outcome = hit::on_single_step(regs);
   }

@@ -143,6 +143,7 @@ struct site : epoch::retired {
   purpose detour_for = purpose::any;              // control only
   /// A guard's: does what the displaced instruction would have done, or returns false. Outside of a section.
   bool (*stand_in)(registers&) = nullptr;
+  bool only_learns = false;  // of the call, before the handlers, and returns false: the call goes on as ever
   bool after_by_detour = false;  // a detour runs `after` hooks behind the displaced instruction
   std::atomic<attachment*> first{nullptr};
   // control only:
