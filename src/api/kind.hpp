@@ -1,4 +1,12 @@
-// What can be done with a probe, once for all kinds. A kind says what it is in a file of its own:
+// The api: the public functions, made of control, hit and symbols. It alone knows both control and hit, and
+// hands to control what guards call in hit (place.cpp).
+//
+// Floor: on all but profile. *_hooks.cpp are part of the hit path and keep hit's rules; all else may block.
+// Words: a *kind*, a type of probe (<libprobe/kinds.hpp>); its *handle*, the pointer in the user's object to
+// the attachment; to *part*, to tell the user's object that it is free.
+//
+// This header: what can be done with a probe, once for all kinds. A kind says what it is in a file of its
+// own:
 //
 //   template <>
 //   struct api::kind_of<counter> : api::plain_kind<site::attachment> {      // the attachment's type
@@ -8,8 +16,9 @@
 //   };                                                                    // throws std::bad_alloc
 //   LIBPROBE_KIND(counter, counters)                                      // the public functions
 //
-// with may_part() and may_free() where calls outlast the grace period. Its public header declares the
-// functions, and is named in <libprobe/kinds.hpp>.
+// A kind whose calls outlast the grace period has may_part(), false as long as the user's object is needed
+// (calls of a replacement), or may_free(), false as long as the attachment is (open calls of a retprobe). Its
+// public header declares the functions, and is named in <libprobe/kinds.hpp>.
 #pragma once
 
 #include <algorithm>

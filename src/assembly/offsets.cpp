@@ -1,5 +1,7 @@
 // What a port's assembly has to know of C++'s structures. This is compiled, but never linked:
 // src/assembly/offsets.cmake makes offsets.h of the lines that it writes into the compiler's output.
+//
+// Floor: on arch, epoch and site, which it measures; nothing includes or links it.
 #include <cstddef>
 
 #include "arch/offsets.hpp"

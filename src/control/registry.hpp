@@ -1,19 +1,21 @@
-// Control, as the api sees it: one registry for the process, which owns control's lock and its parts, and
-// calls them under that lock. It is the only writer of sites and of text, but for a hit that retreats.
+// Control, as the api sees it: one registry for the process, which owns the parts, calls them under control's
+// lock (but for pending_probes::look_up()), and waits for grace periods without it. Only control writes text
+// and sites, but for a hit that retreats, and one that dies of a fault and puts the original bytes back.
 //
 // Floor: control, on site, epoch, os, symbols and arch; beside hit, which it may not include, nor hit it.
-// Only the api includes this header (and counter_store.cpp, for a lock). Of the parts each knows those above
-// it in this list only:
+// Only the api includes this header, and in control counter_store.cpp (for a lock), engine.cpp and fork.cpp
+// (for forks). Of the parts each knows those above it in this list only; site_text also knows two parts of
+// the planner: the functions' text and the planner of jumps.
 //   module_watch   modules come and go, and sites go with them
 //   site_text      breakpoints and jumps are put into the program's text and taken back
-//   removal        queue, unlink, wait for a ticket, free
+//   removal        queue, unlink, take a ticket, free when it is complete
 //   site_planner   what becomes of a request, before anything is changed
 //   registration   plan, publish, arm
 //   pending        probes that wait for their module
-//   guards         libprobe's own hooks in libc and the loader
-// Words: a *site* is a probed address; an *attachment* a registered probe there; a *request* one that wants
-// to be; the *ledger* holds what the user's object shows of its counts; a *grace period* is over when no hit
-// holds any more what was taken out before it.
+//   guards         libprobe's own probes in libc and the loader
+// Words: a *site* is a probed address; an *attachment*, a probe or a guard that is registered there or
+// pending; a *request*, one that wants to be; the *ledger*, see site/ledger.hpp; a *grace period* is over
+// when no hit holds any more what was taken out before it.
 #pragma once
 
 #include <array>

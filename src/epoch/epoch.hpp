@@ -1,17 +1,24 @@
-// Reader sections and grace periods: what a hit has found stays until it is done. Knows not what it protects.
+// Reader sections and grace periods: what a hit has found stays until it is done. Knows not what it protects,
+// but for the messages in stall.cpp. arch's assembly does as enter() and leave() do (direct_call.S): who
+// changes these changes that.
 //
-// Floor: on os and arch. Words: a *section* is the time in which a reader may hold what it has found; the
-// *epoch* a number that each ticket moves on; a *ticket* stands for the grace period that covers all that was
-// unlinked before it was taken; *complete*, no section is older; a *record*, where a thread notes its
-// section; *retired*, unlinked and waiting.
+// Floor: on os and arch. Words: a *section* is the time in which a reader, a thread that opens it, may hold
+// what it has found; the *epoch* a number that each ticket moves on; a *grace period* begins with a ticket,
+// and is over when no section is open that was when the ticket was taken; a *ticket* stands for the grace
+// period that covers all that was unlinked before it; *complete*, somebody has found its grace period over;
+// a *record* (struct reader), where a thread notes since when its outermost section is open: threads without
+// one (guests, and more than 16384 at once) are only counted; *retired*, unlinked and waiting.
 //
 // Guarantees, in the manner of liburcu:
-//  1. What a reader finds inside a section stays until it leaves, provided the writer unlinked it, took a
-//     ticket after that, and frees it when the ticket is complete.
+//  1. What a reader finds inside a section stays until the section ends, provided the writer unlinked it,
+//  took
+//     a ticket after that, and frees it when the ticket is complete. A section ends when it is left; by
+//     leave_all(); with its thread, if that has a record (wait() looks, poll() does not); or when a later hit
+//     of the thread finds that it was jumped out of.
 //  2. Entering and leaving never block, allocate, or call libc; they are safe in any signal handler, from a
 //     thread's first instruction on, and they nest.
-//  3. A ticket is complete after every section that was open when it was taken has been left. Sections
-//     opened later do not hold it up. Tickets complete in the order of their numbers.
+//  3. A ticket is complete after every section that was open when it was taken has ended. Sections opened
+//     later do not hold it up. Tickets complete in the order of their numbers.
 #pragma once
 
 #include <cstddef>

@@ -1,14 +1,21 @@
-// What runs when a probe is hit: the handlers, and the displaced instruction. Ways in: a trap (trap.cpp), a
-// jump (detour.cpp), a function's entry or return in ordinary context (ordinary.cpp), a fault (fault.cpp), a
-// signal that interrupts one of these (signal.cpp), a way out that is no return (escape.hpp, unwind.cpp).
-// This page: the handlers, which all ways in have in common.
+// What runs when a probe is hit: the handlers, and the displaced instruction. Ways in, called by arch's
+// assembly (libprobe_on_*): a trap (trap.cpp), a jump (detour.cpp), a function's entry or return in ordinary
+// context (ordinary.cpp), a fault (fault.cpp), a signal that interrupts one of these (signal.cpp), an
+// exception (unwind.cpp), a thread that is held while a jump is written (hold.cpp). And what guards call,
+// which the api hands to control: longjmp (escape.hpp), vfork (guest.hpp), system calls (system_call.cpp).
+// This header: the handlers, which all ways in have in common.
 //
-// Everything in this folder allocates, locks and throws nothing, and calls nothing but raw system calls and
-// the user's handlers: unit.structure.hit_path holds the objects to it. Floor: on site, epoch, os and arch;
-// beside control, which it does not include; below api. Words: a *section* (epoch) is the time in which a hit
-// may hold sites; *busy*, inside of a handler or of libprobe: further hits run none; *ordinary context*,
-// outside of signal handlers; a *followed call*, one that will return to a slot of ours; *guest*, see
-// guest.hpp; *shown*, the state that the program's own handlers shall see of a thread in our code.
+// The code of this folder allocates and throws nothing, and waits for one lock only, that of signal actions
+// (site/actions.hpp), with signals blocked: unit.structure.hit_path holds the objects to it, but for
+// unwind.cpp, which calls the unwinder. It calls os, arch, epoch and site; the hooks of attachments; the
+// program's signal handlers; and, outside of sections, what stands in at guards: in the loader that is
+// control, which locks.
+// Floor: on site, epoch, os and arch; beside control, which it does not include; below api. Words: a
+// *section* (epoch) is the time in which a hit may hold sites; *busy*, inside of a handler or of libprobe:
+// further hits run no hooks, and count as missed; *ordinary context*, as a call from the program, on its
+// stack: not in a signal handler of libprobe's; a *followed call*, one that will return to a return slot
+// (arch/ret.hpp); *guest*, see guest.hpp; *shown*, the registers that the program's signal handlers shall see
+// of a thread in our code.
 #pragma once
 
 #include "epoch/epoch.hpp"

@@ -1,14 +1,17 @@
-// Linux, for the rest of libprobe: system calls by instructions of our own (this page), and on them text,
-// code memory, barriers, signals and masks, threads, stacks, maps, processes and tracers, a page each. Knows
-// no probes.
+// Linux for the rest of libprobe. This header: system calls by our own instructions, without libc. Beside it,
+// a header each: text, code memory, barriers, signals, masks, threads, stacks, maps, processes, tracers,
+// holds. Masks, threads and maps use libc, too, and allocate: only what says "Signal-safe" may run at a hit.
+// Knows no probes.
 //
 // libc's own system calls lie in text that may be in the middle of a change just now
 // (src/control/signal_guards.cpp puts probes there), may be interposed, and set errno.
 //
-// Floor: the ground. Includes arch (system calls, and what a CPU needs where code changes), which includes
-// os/result.hpp. Words: *raw*, without libc; *signal-safe*, at any moment, in any handler; *quiet*, with
-// signals blocked; a *guest*, a child that borrows this memory (vfork); *translated*, run by an emulator; a
-// *deaf* thread, one that has SIGTRAP blocked for good.
+// Floor: the ground, which os and arch share. os uses arch (system calls, and what a CPU needs where code
+// changes); arch uses os/result.hpp and os::read_memory().
+// Words: *raw*, without libc; *signal-safe*, at any moment, in any handler; a *guest*, a child that borrows
+// this memory (vfork); *home*, the process that this memory belongs to; to *hold* a thread, to keep it in a
+// signal handler for a moment; *deaf*, with a signal blocked for good: SIGTRAP (masks.hpp), or hold_signal
+// (hold.hpp).
 #pragma once
 
 #include <asm/unistd.h>

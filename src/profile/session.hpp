@@ -1,10 +1,11 @@
 // Profiles: many functions under probes, their calls in buffers of each thread's own, reports and pictures of
-// them. This page: what the hooks of one profiler share, set before the first hit and then only read, but for
-// the list of buffers.
+// them. This header: what the hooks of one profiler share, set before the first hit and then only read, but
+// for the number of the run, the list of buffers, and the count of calls without one.
 //
-// Floor: on the public headers alone, as a user's program. Words: a *session* is one profiler's run; a
-// *buffer*, one thread's calls; a *frame*, one of them on the stack now; *self* time, less that of calls
-// inside.
+// Floor: on the public headers alone, as a user's program. Words: a *session* is what a profiler shares with
+// its hooks, for its whole life; a *run*, from start() to stop(); a *buffer*, what one thread records for one
+// session, handed on when the thread has ended; a *frame*, a call in it that has not ended; *self* time, less
+// that of calls inside.
 #pragma once
 
 #include <libprobe/functions.hpp>

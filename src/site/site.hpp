@@ -5,12 +5,16 @@
 // counters (counts, one word for each thread), a thread's state (thread.hpp), runs in guests, who writes text
 // (text_owner.hpp).
 //
-// Floor: on os, arch, epoch and symbols; below hit and control, which never include each other: control
-// writes here, under its lock, and hits read, inside a section (epoch), without any. Words: a *site* is one
-// probed address; an *attachment* one probe that is registered there; its *hooks* are what a hit calls;
-// *resting*, disabled or removed; a *hit*, one execution of a site; the *displaced instruction*, the one that
-// a breakpoint or a jump stands in the place of; a *landing*, where a thread goes on that traps inside of a
-// jump's window; a *ledger*, where the counts of one registration are.
+// Floor: on os, arch and epoch; below hit and control, which never include each other. Sites, their lists and
+// the tables are written by control, under its lock; hits read them inside a section (epoch), without any. A
+// hit that retreats writes one site's text and state, as text_owner. Counts, followed calls, instances, runs
+// in guests and believed signal actions are written by hits.
+// Words: a *site* is one probed address; an *attachment*, one probe, the user's or a guard, that is
+// registered there or waits for its module; its *hooks*, the functions that a hit calls for it: most are the
+// api's, and call the user's handlers; *resting*, disabled or removed; a *hit*, one execution of a site; the
+// *displaced instruction*, the one that a breakpoint or a jump stands in the place of; a *landing*, an inner
+// boundary of a jump's window: who comes there traps, and goes on in a copy; a *ledger*, what a user's object
+// shows of one registration: its counts, and where the original function is.
 #pragma once
 
 #include <atomic>

@@ -1,10 +1,14 @@
 // Names <-> addresses of the running process: modules, symbols, functions' extents, and where probes must not
-// go. Knows no patching, and of a CPU what linkage looks like.
+// go. Knows no patching, and of a CPU what linkage and the return from signals look like. probeable() reads
+// by arch::guarded_load(): only after control has put the fault handlers in place.
 //
-// Everything here may block (its own lock, the loader's), allocates, and runs on any thread outside handlers.
-// Floor: on os and arch. Words: a *module* is a loaded file, the program's own too; a *snapshot*, all modules
-// at one moment; an *extent*, the code of one function; a *candidate*, one of the places that a name may
-// mean; *denied*, an address that no probe may have (src/symbols/deny.cpp tells why).
+// Where not said otherwise what is here may block (the cache's lock, the loader's) and allocates; any thread,
+// outside handlers. It may call dlopen(), dlsym() and resolvers of IFUNCs, so code of the program's; while it
+// asks the loader, the lock of the caller's `lookup` is given back (lookup.hpp).
+// Floor: on os and arch. Words: a *module* is a loaded file, the program's own too, or the vDSO, which is in
+// no file; a *snapshot*, all modules at one moment; an *extent*, a range of code, one function's where not
+// said otherwise; a *candidate*, one of the places that a name may mean; *denied*, one of several reasons why
+// no probe may be at an address (probeable(), src/symbols/deny.cpp).
 #pragma once
 
 #include <cstdint>
