@@ -1,5 +1,5 @@
-// What most of the library's sources include, compiled once. Each includes it itself, too, so that it can be read, and
-// compiled, alone.
+// What most of the library's sources include, compiled once. Each includes it itself, too, so that it can be
+// read, and compiled, alone.
 #pragma once
 
 #include <fmt/format.h>

@@ -1,4 +1,5 @@
-// What this port's assembly reads and writes of registers and of a signal's frame: see src/assembly/offsets.cpp.
+// What this port's assembly reads and writes of registers and of a signal's frame: see
+// src/assembly/offsets.cpp.
 #pragma once
 
 #include <sys/ucontext.h>
@@ -9,7 +10,7 @@
 
 #include "arch/call.hpp"
 
-#define PORT_OFFSETS(OFFSET) \
+#define PORT_OFFSETS(OFFSET)                                       \
   OFFSET(REGS_RAX, offsetof(registers, rax))                       \
   OFFSET(REGS_RBX, offsetof(registers, rbx))                       \
   OFFSET(REGS_RCX, offsetof(registers, rcx))                       \
