@@ -134,9 +134,9 @@ inline int follow_only(const site::site& at, site::instance_pool& pool, register
   return 0;
 }
 
-/// Handlers that can be left by an exception, at a function's entry.
-[[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors,
-                                   arch::vector_use saved) {
+/// run_ordinary() where a guard stands, which stays once it does.
+[[gnu::noinline]] int run_ordinary_guarded(const site::detour& from, registers& regs, void* vectors,
+                                           arch::vector_use saved) {
   learn(from.address, regs);
   const auto sp = regs.sp();
   bool (*stand_in)(registers&) = nullptr;
@@ -145,7 +145,7 @@ inline int follow_only(const site::site& at, site::instance_pool& pool, register
     const site::site* at = from.at.load(std::memory_order_acquire);
     if (at == nullptr) return 0;
     site::hit hit{regs, vectors, saved, true, true};
-    if (at->stand_in == nullptr || at->only_learns) return run_hit(*at, hit);
+    if (at->only_learns) return run_hit(*at, hit);
     if (run_before_guard(*at, hit)) return leave(regs);
     stand_in = at->stand_in;
   }
@@ -153,6 +153,19 @@ inline int follow_only(const site::site& at, site::instance_pool& pool, register
   const epoch::section section;
   const site::site* at = from.at.load(std::memory_order_acquire);
   return at != nullptr ? go_on(*at, regs, sp) : 0;
+}
+
+/// Handlers that can be left by an exception, at a function's entry.
+[[gnu::noinline]] int run_ordinary(const site::detour& from, registers& regs, void* vectors,
+                                   arch::vector_use saved) {
+  {
+    const open_run run{regs};
+    const site::site* at = from.at.load(std::memory_order_acquire);
+    if (at == nullptr) return 0;
+    site::hit hit{regs, vectors, saved, true, true};
+    if (at->stand_in == nullptr) return run_hit(*at, hit);
+  }
+  return run_ordinary_guarded(from, regs, vectors, saved);
 }
 
 }  // namespace
