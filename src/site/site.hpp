@@ -45,7 +45,8 @@ struct site;
 struct attachment;
 struct instance_pool;
 
-/// One hit, while its handlers run.
+/// One hit, while its handlers run. Its size is what every hit clears: five words besides the reference, as
+/// gcc clears six by `rep stos`, which takes as long as all the rest.
 struct hit {
   registers& regs;
   void* vectors = nullptr;  // the extended state, where it was saved whole in ordinary context; else null
@@ -53,11 +54,12 @@ struct hit {
   bool by_detour = false;  // not by a trap
   bool ordinary = false;   // in ordinary context, with a run that is written down: see ordinary_run
   bool first = true;       // no hook has run: vector registers that are not saved whole are the program's
+  bool joined = false;     // its `call` had begun before: a tail call of it leads here
   followed_call* call = nullptr;                // set by the first retprobe that wants to see the return
-  bool joined = false;                          // that call had begun before: a tail call of it leads here
   retprobe_instance** next_instance = nullptr;  // where that of this hit's next retprobe is linked in
   attachment* replacement = nullptr;            // runs in the function's place
 };
+static_assert(sizeof(hit) <= 6 * sizeof(void*));
 
 /// What a `before` hook wants.
 enum class step : std::uint8_t {
