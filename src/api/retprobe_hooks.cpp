@@ -27,18 +27,6 @@ retprobe_instance** link_in(site::hit& hit, site::instance_pool& pool, retprobe_
   return link;
 }
 
-/// With another look for one where all are in use.
-retprobe_instance* take(site::instance_pool& pool) noexcept {
-  auto* instance = pool.take();
-  if (instance == nullptr && pool.of_ended_threads.may_look()) {
-    hit::drop_of_ended_threads();
-    instance = pool.take();
-    if (instance == nullptr) pool.of_ended_threads.looked_in_vain();
-  }
-  if (instance != nullptr) pool.of_ended_threads.found();
-  return instance;
-}
-
 }  // namespace
 
 site::step retprobe_before(site::attachment& a, site::hit& hit) {
@@ -46,7 +34,7 @@ site::step retprobe_before(site::attachment& a, site::hit& hit) {
   // The call comes first: entry_handler runs only where the end of the call will be told, too.
   if (hit.call == nullptr) hit::follow_call(hit);
   if (hit.call == nullptr) return site::step::missed;
-  auto* const instance = take(pool);
+  auto* const instance = hit::take_with_look(pool.of_ended_threads, [&pool] { return pool.take(); });
   if (instance != nullptr) {
     a.hits.add(1);
     instance->state_.probe = static_cast<retprobe*>(a.owner);

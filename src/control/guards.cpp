@@ -29,10 +29,7 @@ std::vector<request> not_placed(std::span<const request> tried) {
   made.reserve(tried.size());
   for (const auto& g : tried) {
     const auto* const at = site::sites.find(g.address);
-    if (at == nullptr || at->stand_in == nullptr) {
-      made.push_back(guard_at(g.address, g.stand_in));
-      made.back().only_learns = g.only_learns;
-    }
+    if (at == nullptr || at->stand_in == nullptr) made.push_back(guard_at(g.address, g.stand_in));
   }
   return made;
 }

@@ -8,7 +8,6 @@
 #include "os/process.hpp"
 #include "os/signals.hpp"
 #include "site/instances.hpp"
-#include "site/look_limit.hpp"
 
 namespace libprobe::hit {
 
@@ -83,14 +82,8 @@ void follow_call(site::hit& hit) noexcept {
     hit.joined = true;
     return;
   }
-  auto* call = free_record();
-  if (call == nullptr && slots_of_ended_threads.may_look()) {
-    drop_of_ended_threads();
-    call = free_record();
-    if (call == nullptr) slots_of_ended_threads.looked_in_vain();
-  }
+  auto* const call = take_with_look(slots_of_ended_threads, free_record);
   if (call == nullptr) return;
-  slots_of_ended_threads.found();
   begin_with(*call, hit.regs.sp());
   if (in_guest) call->place.store(site::call_place::in_guest, std::memory_order_relaxed);
   hit.call = call;

@@ -3,6 +3,7 @@
 
 #include "os/own_stack.hpp"
 #include "site/calls.hpp"
+#include "site/look_limit.hpp"
 #include "site/site.hpp"
 #include "site/thread.hpp"
 
@@ -62,6 +63,18 @@ void drop(site::followed_call& call, std::uint64_t owner) noexcept;
 /// The calls of ended threads that lay on their own stacks, and of guests that this thread has had: unwind
 /// handlers run here. Inside a section, in a handler; a system call for each thread that has calls.
 void drop_of_ended_threads() noexcept;
+/// What `take` brings; where that is null, once more behind a look for ended threads, if that may pay.
+template <class Take>
+[[gnu::always_inline]] inline auto take_with_look(site::look_limit& limit, Take&& take) noexcept {
+  auto* found = take();
+  if (found == nullptr && limit.may_look()) {
+    drop_of_ended_threads();
+    found = take();
+    if (found == nullptr) limit.looked_in_vain();
+  }
+  if (found != nullptr) limit.found();
+  return found;
+}
 
 /// A thread keeps a few, so that calls that follow each other, or lie in each other, change nothing that
 /// threads share.

@@ -28,18 +28,29 @@ long in_its_place(long x) { return test::opaque(x) + 100; }
 sigjmp_buf way_out;
 void leave(int) { siglongjmp(way_out, 1); }
 
-/// In a child that is traced: is interrupted in a call of a replacement, leaves it, and goes on. What it
-/// exits with: 0, or which of the promises did not hold.
-int leave_a_direct_call() {
+/// A direct call, and a probe elsewhere. Of a child, which never removes the replacement.
+struct {
   replacement r{.at = target,
                 .entry = reinterpret_cast<void*>(&in_its_place),
                 .stack_bytes = 0,
                 .result = result_registers::first_integer};
   probe p{.at = other, .pre_handler = test::just_count};
-  if (register_replacement(r) || register_probe(p)) return 2;
-  if (target(1) != 101) return 3;
-  signal(SIGUSR1, leave);
-  ptrace(PTRACE_TRACEME, 0, 0, 0);
+
+  /// From here on the child is traced. What it exits with, where that is not 0.
+  int place(void (*handler)(int)) {
+    if (register_replacement(r) || register_probe(p)) return 2;
+    if (target(1) != 101) return 3;
+    signal(SIGUSR1, handler);
+    ptrace(PTRACE_TRACEME, 0, 0, 0);
+    return 0;
+  }
+} direct;
+
+/// In a child that is traced: is interrupted in a call of a replacement, leaves it, and goes on. What it
+/// exits with: 0, or which of the promises did not hold.
+int leave_a_direct_call() {
+  auto& [r, p] = direct;
+  if (const int why = direct.place(leave); why != 0) return why;
   if (sigsetjmp(way_out, 1) == 0) {
     raise(SIGSTOP);
     target(2);
@@ -67,15 +78,8 @@ void hit_another(int) {
 
 /// The same for one that is interrupted by a handler in which another probe is hit, and goes on.
 int hit_in_a_direct_call() {
-  replacement r{.at = target,
-                .entry = reinterpret_cast<void*>(&in_its_place),
-                .stack_bytes = 0,
-                .result = result_registers::first_integer};
-  probe p{.at = other, .pre_handler = test::just_count};
-  if (register_replacement(r) || register_probe(p)) return 2;
-  if (target(1) != 101) return 3;
-  signal(SIGUSR1, hit_another);
-  ptrace(PTRACE_TRACEME, 0, 0, 0);
+  auto& [r, p] = direct;
+  if (const int why = direct.place(hit_another); why != 0) return why;
   raise(SIGSTOP);
   if (target(2) != 102) return 4;
   if (hits(p) != 1) return 5;
