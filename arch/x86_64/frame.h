@@ -57,6 +57,17 @@
         movq    REGS_RBX(\base), %rbx
 .endm
 
+.macro load_arguments base      // `base` may be rax
+        movq    REGS_RDI(\base), %rdi
+        movq    REGS_RSI(\base), %rsi
+        movq    REGS_RDX(\base), %rdx
+        movq    REGS_RCX(\base), %rcx
+        movq    REGS_R8(\base), %r8
+        movq    REGS_R9(\base), %r9
+        movq    REGS_R10(\base), %r10
+        movq    REGS_RAX(\base), %rax        // al: the number of vector arguments of a variadic call
+.endm
+
 // The area for the extended state goes below the frame that rbx points to; its header must be zero but for what
 // xsave itself writes (Intel SDM vol. 1, 13.4.2).
 .macro save_vectors

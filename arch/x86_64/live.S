@@ -43,14 +43,7 @@ libprobe_copy_live_next:
         jnz     1b
         jmp     3f
 2:      andq    $-16, %rsp
-3:      movq    REGS_RDI(%rax), %rdi
-        movq    REGS_RSI(%rax), %rsi
-        movq    REGS_RDX(%rax), %rdx
-        movq    REGS_RCX(%rax), %rcx
-        movq    REGS_R8(%rax), %r8
-        movq    REGS_R9(%rax), %r9
-        movq    REGS_R10(%rax), %r10
-        movq    REGS_RAX(%rax), %rax        // al: the number of vector arguments of a variadic call
+3:      load_arguments %rax
         call    *%r11
         leave
         .cfi_def_cfa %rsp, 8

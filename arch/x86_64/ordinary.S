@@ -101,14 +101,7 @@ libprobe_copy_area_end:
         jz      4f
         restore_vectors %r14
 4:
-        movq    REGS_RDI(%r13), %rdi
-        movq    REGS_RSI(%r13), %rsi
-        movq    REGS_RDX(%r13), %rdx
-        movq    REGS_RCX(%r13), %rcx
-        movq    REGS_R8(%r13), %r8
-        movq    REGS_R9(%r13), %r9
-        movq    REGS_R10(%r13), %r10
-        movq    REGS_RAX(%r13), %rax        // al: the number of vector arguments of a variadic call
+        load_arguments %r13
         call    *%r12
         movq    8(%r15), %rcx
         testq   %rcx, %rcx

@@ -58,12 +58,17 @@ int go_on(const site::site& at, registers& regs, std::uintptr_t sp) noexcept {
   return at != nullptr ? run_all(*at, regs, saved) : 0;
 }
 
-[[gnu::noinline]] int run_guarded(const site::detour& from, registers& regs, arch::vector_use saved) {
-  const auto sp = regs.sp();
-  if (run_guard(regs, saved)) return leave(regs);
+/// With the displaced instruction, if the site is there still.
+int go_on_behind_guard(const site::detour& from, registers& regs, std::uintptr_t sp) noexcept {
   const epoch::section section;
   const site::site* at = from.at.load(std::memory_order_acquire);
   return at != nullptr ? go_on(*at, regs, sp) : 0;
+}
+
+[[gnu::noinline]] int run_guarded(const site::detour& from, registers& regs, arch::vector_use saved) {
+  const auto sp = regs.sp();
+  if (run_guard(regs, saved)) return leave(regs);
+  return go_on_behind_guard(from, regs, sp);
 }
 
 /// The most frequent kind of hit, with as little as it can do with: it is what a probe costs.
@@ -150,9 +155,7 @@ inline int follow_only(const site::site& at, site::instance_pool& pool, register
     stand_in = at->stand_in;
   }
   if (stand_in(regs)) return leave(regs);
-  const epoch::section section;
-  const site::site* at = from.at.load(std::memory_order_acquire);
-  return at != nullptr ? go_on(*at, regs, sp) : 0;
+  return go_on_behind_guard(from, regs, sp);
 }
 
 /// Handlers that can be left by an exception, at a function's entry.
